@@ -1,0 +1,1 @@
+"""Databases. Runs in the app's process; imports only `opentelemetry` and `wrapt`."""

@@ -1,0 +1,1 @@
+"""HTTP servers, frameworks and clients. Runs in the app's process; imports only `opentelemetry` and `wrapt`."""
