@@ -125,7 +125,7 @@ SETTINGS: tuple[Setting, ...] = (
       option="service-name"),
     S("OTEL_RESOURCE_ATTRIBUTES", "mapping", "", "Attributes of the service, `key=value,key=value`.",
       option="resource-attributes"),
-    S("APP_VERSION", "text", "", "`service.version`, unless the resource attributes name it.", option="service-version"),
+    S("APP_VERSION", "text", "", "`service.version`, unless the attributes name it.", option="service-version"),
     S("SENTRY_ENVIRONMENT", "text", "development", "`deployment.environment.name`, unless the resource attributes "
       "name it.", option="environment", aliases=("ENVIRONMENT", "NODE_ENV")),
     S("OTEL_EXPORTER_PROMETHEUS_HOST", "text", "127.0.0.1", "Address the hub listens on.", option="prometheus-host"),

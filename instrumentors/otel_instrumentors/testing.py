@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, NumberDataPoint
-from opentelemetry.sdk.trace import IdGenerator, ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 from . import telemetry
 
@@ -32,7 +34,8 @@ class CountingIds(IdGenerator):
         return next(self._traces)
 
 
-class Point(NamedTuple):
+@dataclass(frozen=True)
+class Point:
     """One metric point: `value` is the sum (of a histogram too), `count` the observations (1 for numbers)."""
 
     attributes: dict[str, Any]
@@ -58,9 +61,7 @@ class Recording:
     def span(self, name: str) -> ReadableSpan:
         """The only ended span of that name."""
         found = [span for span in self.spans if span.name == name]
-        assert len(found) == 1, (
-            f"{len(found)} spans named {name!r} among {[span.name for span in self.spans]}"
-        )
+        assert len(found) == 1, f"{len(found)} spans named {name!r} among {[span.name for span in self.spans]}"
         return found[0]
 
     def points(self, name: str) -> list[Point]:

@@ -1,0 +1,424 @@
+"""TracerProvider, Tracer and Span over the channel: the OpenTelemetry API without the SDK."""
+
+from __future__ import annotations
+
+import os
+import random
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from time import time_ns
+from types import TracebackType
+from typing import Any
+
+from opentelemetry import context as context_api
+from opentelemetry import trace
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+)
+from opentelemetry.util._decorator import _agnosticcontextmanager
+
+from otel_agent import settings, wire
+
+from . import sampling, values
+from .channel import Channel
+
+_random = random.Random()
+_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+_UNSAMPLED = TraceFlags(TraceFlags.DEFAULT)
+_NO_STATE = TraceState()
+_KIND = {
+    SpanKind.INTERNAL: 1,
+    SpanKind.SERVER: 2,
+    SpanKind.CLIENT: 3,
+    SpanKind.PRODUCER: 4,
+    SpanKind.CONSUMER: 5,
+}
+_STATUS = {StatusCode.UNSET: 0, StatusCode.OK: 1, StatusCode.ERROR: 2}
+Scope = tuple[str, str, str, dict[str, Any]]
+
+
+def reseed() -> None:
+    """Draw other ids than the parent process (after a fork)."""
+    _random.seed(os.urandom(32))
+
+
+class Limits:
+    """Span limits, from OTEL_SPAN_* and OTEL_ATTRIBUTE_*. Lengths are characters."""
+
+    __slots__ = ("attributes", "event_attributes", "events", "length", "link_attributes", "links")
+
+    def __init__(self, configured: settings.Settings) -> None:
+        general = configured.optional_integer("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT")
+        length = configured.optional_integer("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT")
+        self.attributes = configured.integer("OTEL_ATTRIBUTE_COUNT_LIMIT") if general is None else general
+        self.length = configured.integer("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT") if length is None else length
+        self.events = configured.integer("OTEL_SPAN_EVENT_COUNT_LIMIT")
+        self.links = configured.integer("OTEL_SPAN_LINK_COUNT_LIMIT")
+        self.event_attributes = configured.integer("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT")
+        self.link_attributes = configured.integer("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT")
+
+
+class Span(trace.Span):
+    """A sampled span. Ended, it is a record on its way to the hub."""
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        name: str,
+        context: SpanContext,
+        parent: SpanContext | None,
+        kind: SpanKind,
+        start: int,
+        record_exception: bool,
+        set_status: bool,
+    ) -> None:
+        self._tracer = tracer
+        self._provider = tracer.provider
+        self._limits = tracer.provider.limits
+        self._name = name if name.__class__ is str and len(name) <= values.MAX_NAME else str(name)[: values.MAX_NAME]
+        self._context = context
+        self._parent = parent
+        self._kind = kind
+        self._start = start
+        self._end = 0
+        self._attributes: dict[str, Any] = {}
+        self._events: list[tuple[str, int, dict[str, Any]]] = []
+        self._links: list[tuple[bytes, bytes, str, int, dict[str, Any]]] = []
+        self._status = StatusCode.UNSET
+        self._status_message = ""
+        self._dropped_attributes = self._dropped_events = self._dropped_links = 0
+        self._record_exception = record_exception
+        self._set_status = set_status
+        self.trace_bytes = context.trace_id.to_bytes(16, "big")
+        self.span_bytes = context.span_id.to_bytes(8, "big")
+
+    def get_span_context(self) -> SpanContext:
+        """The identity of this span."""
+        return self._context
+
+    def is_recording(self) -> bool:
+        """True until the span has ended."""
+        return not self._end
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Set one attribute; the last value wins."""
+        if self._end or value is None or key.__class__ is not str or not key:
+            return
+        attributes = self._attributes
+        if len(attributes) >= self._limits.attributes and key not in attributes:
+            self._dropped_attributes += 1
+            return
+        kind = value.__class__
+        if kind is str:
+            if len(value) > self._limits.length:
+                value = value[: self._limits.length]
+        elif kind not in values.PLAIN:
+            value = values.one(value, self._limits.length)
+        attributes[key if len(key) <= values.MAX_KEY else key[: values.MAX_KEY]] = value
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Set several attributes."""
+        clean, dropped = values.attributes(attributes, self._limits.attributes, self._limits.length)
+        self._dropped_attributes += dropped
+        for key, value in clean.items():
+            self.set_attribute(key, value)
+
+    def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
+        """Add an event at `timestamp` (ns since the epoch), now by default."""
+        if self._end:
+            return
+        if len(self._events) >= self._limits.events:
+            self._dropped_events += 1
+            return
+        clean, _ = values.attributes(attributes, self._limits.event_attributes, self._limits.length)
+        self._events.append((str(name)[: values.MAX_NAME], timestamp or time_ns(), clean))
+
+    def add_link(self, context: SpanContext, attributes: Any = None) -> None:
+        """Add a link to another span."""
+        if self._end or not isinstance(context, SpanContext):
+            return
+        if len(self._links) >= self._limits.links:
+            self._dropped_links += 1
+            return
+        clean, _ = values.attributes(attributes, self._limits.link_attributes, self._limits.length)
+        self._links.append(
+            (
+                context.trace_id.to_bytes(16, "big"),
+                context.span_id.to_bytes(8, "big"),
+                context.trace_state.to_header(),
+                int(context.trace_flags),
+                clean,
+            )
+        )
+
+    def update_name(self, name: str) -> None:
+        """Rename the span."""
+        if not self._end:
+            self._name = str(name)[: values.MAX_NAME]
+
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        """Set the status: OK is final, and UNSET changes nothing. A description belongs to ERROR only."""
+        if isinstance(status, Status):
+            code, message = status.status_code, status.description
+        else:
+            code, message = status, description
+        if self._end or self._status is StatusCode.OK or code is StatusCode.UNSET:
+            return
+        self._status = code
+        self._status_message = (message or "")[: self._limits.length] if code is StatusCode.ERROR else ""
+
+    def record_exception(
+        self,
+        exception: BaseException,
+        attributes: Any = None,
+        timestamp: int | None = None,
+        escaped: bool = False,
+    ) -> None:
+        """Add an `exception` event with type, message and stack trace."""
+        if self._end:
+            return
+        kind = type(exception)
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        try:
+            stack = "".join(traceback.format_exception(kind, exception, exception.__traceback__))
+        except Exception:  # noqa: BLE001  formatting calls the exception's own __str__
+            stack = name
+        event: dict[str, Any] = {
+            "exception.type": name,
+            "exception.message": values.text(exception, self._limits.length),
+            "exception.stacktrace": stack[-self._limits.length :],
+            "exception.escaped": str(escaped),
+        }
+        if attributes:
+            event.update(values.attributes(attributes, self._limits.event_attributes, self._limits.length)[0])
+        self.add_event("exception", event, timestamp)
+
+    def end(self, end_time: int | None = None) -> None:
+        """End the span, once, and hand it to the hub."""
+        if self._end:
+            return
+        end = self._end = end_time or time_ns()
+        context, parent = self._context, self._parent
+        self._provider.channel.send(
+            wire.Span(
+                self.trace_bytes,
+                self.span_bytes,
+                parent.span_id.to_bytes(8, "big") if parent is not None else b"",
+                parent.is_remote if parent is not None else False,
+                context.trace_state.to_header() if context.trace_state else "",
+                int(context.trace_flags),
+                self._name,
+                _KIND.get(self._kind, 1),
+                self._start,
+                end,
+                self._attributes,
+                self._events,
+                self._links,
+                _STATUS[self._status],
+                self._status_message,
+                self._tracer.scope,
+                (self._dropped_attributes, self._dropped_events, self._dropped_links),
+            )
+        )
+        if self._provider.processors:
+            self._provider.hand_to_processors(self)
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        if isinstance(exc_val, Exception) and not self._end:
+            if self._record_exception:
+                self.record_exception(exc_val)
+            if self._set_status:
+                text = f"{type(exc_val).__name__}: {values.text(exc_val, self._limits.length)}"
+                self.set_status(StatusCode.ERROR, text)
+        self.end()
+
+
+class Tracer(trace.Tracer):
+    """Makes spans of one instrumentation scope."""
+
+    def __init__(self, provider: TracerProvider, scope: Scope) -> None:
+        self.provider = provider
+        self.scope = scope
+        self.delegate: trace.Tracer | None = None
+
+    def start_span(
+        self,
+        name: str,
+        context: context_api.Context | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Any = None,
+        links: Sequence[Link] | None = None,
+        start_time: int | None = None,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
+    ) -> trace.Span:
+        """A new span; its parent is the span of `context`, the current one by default."""
+        if self.delegate is not None:
+            return self.delegate.start_span(
+                name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
+            )
+        parent: SpanContext | None = trace.get_current_span(context).get_span_context()
+        provider = self.provider
+        if parent is not None and parent.is_valid:
+            trace_id, span_id = parent.trace_id, provider.new_span_id()
+        else:
+            parent = None
+            trace_id, span_id = provider.new_ids()
+        sampled, more, state = provider.sampler(parent, trace_id, name, kind, attributes, links)
+        if state is None:
+            state = parent.trace_state if parent is not None else _NO_STATE
+        span_context = SpanContext(trace_id, span_id, False, _SAMPLED if sampled else _UNSAMPLED, state)
+        if not sampled:
+            return NonRecordingSpan(span_context)
+        span = Span(
+            self,
+            name,
+            span_context,
+            parent,
+            kind,
+            start_time or time_ns(),
+            record_exception,
+            set_status_on_exception,
+        )
+        if attributes:
+            span._attributes, span._dropped_attributes = values.attributes(
+                attributes, provider.limits.attributes, provider.limits.length
+            )
+        if more:
+            span.set_attributes(more)
+        for link in links or ():
+            span.add_link(link.context, link.attributes)
+        for processor in provider.processors:
+            processor.on_start(span, context)
+        return span
+
+    @_agnosticcontextmanager
+    def start_as_current_span(
+        self,
+        name: str,
+        context: context_api.Context | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Any = None,
+        links: Sequence[Link] | None = None,
+        start_time: int | None = None,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
+        end_on_exit: bool = True,
+    ) -> Iterator[trace.Span]:
+        """The same, current during a `with` block or as a decorator."""
+        span = self.start_span(
+            name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
+        )
+        with trace.use_span(span, end_on_exit, record_exception, set_status_on_exception):
+            yield span
+
+
+class TracerProvider(trace.TracerProvider):
+    """The global TracerProvider of a process under the agent."""
+
+    def __init__(self, configured: settings.Settings, channel: Channel) -> None:
+        self.channel = channel
+        self.limits = Limits(configured)
+        self.sampler = sampling.named(
+            configured.text("OTEL_TRACES_SAMPLER"), configured.text("OTEL_TRACES_SAMPLER_ARG")
+        )
+        self.processors: list[Any] = []
+        self._tracers: dict[Any, Tracer] = {}
+        self._delegate: trace.TracerProvider | None = None
+        self._generator = _id_generator(configured.text("OTEL_PYTHON_ID_GENERATOR"))
+
+    def new_span_id(self) -> int:
+        """A fresh 64-bit id."""
+        if self._generator is not None:
+            return int(self._generator.generate_span_id())
+        return _random.getrandbits(64) or 1
+
+    def new_ids(self) -> tuple[int, int]:
+        """A fresh (128-bit trace id, 64-bit span id)."""
+        if self._generator is not None:
+            return int(self._generator.generate_trace_id()), int(self._generator.generate_span_id())
+        bits = _random.getrandbits(192)
+        return bits >> 64 or 1, bits & 0xFFFFFFFFFFFFFFFF or 1
+
+    def get_tracer(
+        self,
+        instrumenting_module_name: str,
+        instrumenting_library_version: str | None = None,
+        schema_url: str | None = None,
+        attributes: Any = None,
+    ) -> trace.Tracer:
+        """The tracer of an instrumentation scope."""
+        clean, _ = values.attributes(attributes, 128, self.limits.length)
+        name, version = str(instrumenting_module_name or ""), str(instrumenting_library_version or "")
+        key = (name, version, schema_url, repr(sorted(clean.items())) if clean else "")
+        tracer = self._tracers.get(key)
+        if tracer is None:
+            tracer = self._tracers[key] = Tracer(self, (name, version, schema_url or "", clean))
+            tracer.delegate = self._of_delegate(tracer)
+        return tracer
+
+    def step_aside(self, provider: trace.TracerProvider) -> None:
+        """From now on every span is made by the app's own provider."""
+        self._delegate = provider
+        for tracer in self._tracers.values():
+            tracer.delegate = self._of_delegate(tracer)
+
+    def _of_delegate(self, tracer: Tracer) -> trace.Tracer | None:
+        if self._delegate is None:
+            return None
+        name, version, schema_url, attributes = tracer.scope
+        return self._delegate.get_tracer(name, version or None, schema_url or None, attributes or None)
+
+    # Methods of the SDK's provider that libraries call on the global one.
+
+    @property
+    def resource(self) -> Any:
+        """The SDK's default resource; the hub knows the service's."""
+        from .foreign import resource
+
+        return resource()
+
+    def add_span_processor(self, span_processor: Any) -> None:
+        """Hand each span to an SDK span processor too, as the SDK's ReadableSpan."""
+        self.processors.append(span_processor)
+
+    def hand_to_processors(self, span: Span) -> None:
+        """Call `on_end` of each added processor; their errors are the app's own and are reported, not raised."""
+        from .foreign import readable
+
+        converted = readable(span)
+        for processor in self.processors:
+            processor.on_end(converted)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Hand over what waits (the channel is write-through; there is little) and flush added processors."""
+        self.channel.flush()
+        flushed = [processor.force_flush(timeout_millis) is not False for processor in self.processors]
+        return all(flushed)
+
+    def shutdown(self) -> None:
+        """Shut added processors down; our own path stays open until the process ends."""
+        self.channel.flush()
+        for processor in self.processors:
+            processor.shutdown()
+
+
+def _id_generator(name: str) -> Any:
+    if name == "random":
+        return None
+    from importlib.metadata import entry_points
+
+    found = list(entry_points(group="opentelemetry_id_generator", name=name))
+    return found[0].load()() if found else None
