@@ -27,7 +27,7 @@ class _Recorder:
     def __init__(self, meter: Meter, kind: str, name: str, unit: str, description: str, buckets: Any = None) -> None:
         self.provider = meter.provider
         self.channel = meter.provider.channel
-        self.kind = kind
+        self._never_negative = kind in ("counter", "histogram")
         self.delegate: Any = None
         self._sets: dict[Any, int] = {}
         self.id = next(self.channel.ids)
@@ -51,6 +51,8 @@ class _Recorder:
             if number is None:
                 return
             amount = number
+        if amount < 0 and self._never_negative:
+            return
         try:
             number_of_set = self._sets[tuple(attributes.items()) if attributes else ()]
         except (KeyError, TypeError, AttributeError):
@@ -109,7 +111,7 @@ class Counter(metrics.Counter, _Instrument):
         recorder = self.recorder
         if recorder.delegate is not None:
             recorder.delegate.add(amount, attributes, context)
-        elif not amount < 0:
+        else:
             recorder.measure(amount, attributes, context)
 
 
@@ -139,7 +141,7 @@ class Histogram(metrics.Histogram, _Instrument):
         recorder = self.recorder
         if recorder.delegate is not None:
             recorder.delegate.record(amount, attributes, context)
-        elif not amount < 0:
+        else:
             recorder.measure(amount, attributes, context)
 
 
