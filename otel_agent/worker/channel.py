@@ -81,8 +81,42 @@ class Channel:
         """Hand a record, and everything that waits, to the kernel."""
         if os.getpid() != self._pid:  # forked without hooks
             self.after_fork_in_child()
-        self._pending.append(record)
-        self.flush()
+        if not self._send_alone(record):
+            self._pending.append(record)
+            self.flush()
+
+    def _send_alone(self, record: wire.Record) -> bool:
+        """The usual case in one go: nothing waits, nobody else sends, the socket takes the frame whole."""
+        if self._pending or self._ring or self._socket is None or not self._lock.acquire(False):
+            return False
+        try:
+            if self._pending or self._ring or self._defined != len(self.definitions):
+                return False
+            connected = self._connected()
+            if connected is None:
+                return False
+            try:
+                data = wire.encode_frame(self._sequence, [record])
+                if len(data) > wire.MAX_PAYLOAD:
+                    return False
+                sent = connected.send(data, FLAGS)
+            except (OSError, msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
+                return False
+            signal = _SIGNAL.get(record.__class__)
+            counts = {} if signal is None else {signal: 1}
+            if signal is not None:
+                self.produced[signal] = self.produced.get(signal, 0) + 1
+            self._sequence += 1
+            self._last_send = native.monotonic()
+            if sent < len(data):
+                self._ring.append(_Frame(data, counts))
+                self._ring_bytes += len(data)
+                self._sent_of_head = sent
+        finally:
+            self._lock.release()
+        if self._pending or self._ring:
+            self.flush()
+        return True
 
     def measure(self, measurement: wire.Measurement) -> None:
         """Let a measurement ride on the next frame, at the latest in 20 ms."""

@@ -68,6 +68,12 @@ class Limits:
 class Span(trace.Span):
     """A sampled span. Ended, it is a record on its way to the hub."""
 
+    # What most spans never change stands on the class.
+    _end = 0
+    _status = StatusCode.UNSET
+    _status_message = ""
+    _dropped_attributes = _dropped_events = _dropped_links = 0
+
     def __init__(
         self,
         tracer: Tracer,
@@ -87,13 +93,9 @@ class Span(trace.Span):
         self._parent = parent
         self._kind = kind
         self._start = start
-        self._end = 0
         self._attributes: dict[str, Any] = {}
         self._events: list[tuple[str, int, dict[str, Any]]] = []
         self._links: list[tuple[bytes, bytes, str, int, dict[str, Any]]] = []
-        self._status = StatusCode.UNSET
-        self._status_message = ""
-        self._dropped_attributes = self._dropped_events = self._dropped_links = 0
         self._record_exception = record_exception
         self._set_status = set_status
         self.trace_bytes = context.trace_id.to_bytes(16, "big")

@@ -22,6 +22,8 @@ def attributes(given: Mapping[str, Any] | None, count: int, length: int) -> tupl
     clean: dict[str, Any] = {}
     if not given:
         return clean, 0
+    if given.__class__ is dict and len(given) <= count and _is_plain(given, length):
+        return given.copy(), 0
     dropped = 0
     try:
         pairs: Iterable[tuple[Any, Any]] = given.items()
@@ -35,6 +37,20 @@ def attributes(given: Mapping[str, Any] | None, count: int, length: int) -> tupl
     except Exception:  # noqa: BLE001  the mapping is the app's own class; what it raises is not the app's to see
         dropped += 1
     return clean, dropped
+
+
+def _is_plain(given: Mapping[Any, Any], length: int) -> bool:
+    """Whether nothing needs cleaning: the usual case, checked without building anything."""
+    for key, value in given.items():
+        if key.__class__ is not str or not 0 < len(key) <= MAX_KEY:
+            return False
+        kind = value.__class__
+        if kind is str:
+            if len(value) > length:
+                return False
+        elif kind not in PLAIN:
+            return False
+    return True
 
 
 def one(value: Any, length: int, depth: int = 0) -> Any:
