@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
@@ -36,9 +35,9 @@ def libraries_table() -> str:
 def rewritten(text: str) -> str:
     """The README's text with both tables as they should be."""
     for name, table in (("settings", settings_table()), ("libraries", libraries_table())):
-        pattern = rf"(?s)<!-- {name} -->.*?<!-- /{name} -->"
-        replacement = f"<!-- {name} -->\n{table}\n<!-- /{name} -->"
-        text = re.sub(pattern, lambda _, made=replacement: made, text)
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        head, _, rest = text.partition(begin)
+        text = f"{head}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
     return text
 
 

@@ -7,8 +7,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import tables
 
+import tables
 from otel_instrumentors.catalog import LIBRARIES, Library
 
 ROOT = Path(__file__).parent.parent

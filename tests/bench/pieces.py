@@ -38,7 +38,7 @@ def inside(count: int) -> None:
     """Measure; runs in the injected process."""
     from opentelemetry import metrics, trace
 
-    attributes = {"a": "one", "b": "two", "c": 3, "d": 4.5, "e": True}
+    attributes: dict[str, str | int | float | bool] = {"a": "one", "b": "two", "c": 3, "d": 4.5, "e": True}
     tracer, meter = trace.get_tracer("bench"), metrics.get_meter("bench")
     counter, histogram = meter.create_counter("c"), meter.create_histogram("h")
     unsampled = trace.set_span_in_context(
@@ -76,10 +76,9 @@ def main() -> int:
     if arguments.inside:
         inside(arguments.count)
         return 0
+    from otel_agent.supervisor.launch import app_environ
     from support.agent import clean_environ
     from support.recording_hub import RecordingHub
-
-    from otel_agent.supervisor.launch import app_environ
 
     with RecordingHub() as hub:
         environ = app_environ(clean_environ(OTEL_AGENT_STRICT=""), hub.path, "bench")

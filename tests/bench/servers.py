@@ -28,8 +28,25 @@ from support.agent import clean_environ, free_port, wait_for_port
 from support.otlp_receiver import OtlpReceiver
 
 SERVERS = {
-    "uvicorn + FastAPI": ["uvicorn", "--port", "{port}", "--log-level", "warning", "--no-access-log", "apps:fastapi_app"],
-    "gunicorn gthread + Flask": ["gunicorn", "-k", "gthread", "--threads", "4", "-b", "127.0.0.1:{port}", "apps:flask_app"],
+    "uvicorn + FastAPI": [
+        "uvicorn",
+        "--port",
+        "{port}",
+        "--log-level",
+        "warning",
+        "--no-access-log",
+        "apps:fastapi_app",
+    ],
+    "gunicorn gthread + Flask": [
+        "gunicorn",
+        "-k",
+        "gthread",
+        "--threads",
+        "4",
+        "-b",
+        "127.0.0.1:{port}",
+        "apps:flask_app",
+    ],
 }
 MODES = ("bare", "otel-agent", "opentelemetry-instrument", "ddtrace-run")
 SPANS_PER_REQUEST = 4
@@ -99,9 +116,7 @@ def measure(server: str, mode: str, seconds: int) -> Result | None:
         port = free_port()
         module = [word.format(port=port) for word in SERVERS[server]]
         command = [*before, *([sys.executable, "-m"] if mode in ("bare", "otel-agent") else []), *module]
-        process = subprocess.Popen(
-            command, env=environ(mode, receiver), cwd=Path(__file__).parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        process = subprocess.Popen(command, env=environ(mode, receiver), cwd=Path(__file__).parent)
         try:
             wait_for_port(port, 60)
             url = f"http://127.0.0.1:{port}/items/3"
@@ -109,8 +124,8 @@ def measure(server: str, mode: str, seconds: int) -> Result | None:
             time.sleep(1)
             app, hub = split(psutil.Process(process.pid))
             start_app, start_hub = cpu(app), cpu(hub)
-            report = subprocess.run(["wrk", "-t1", "-c8", f"-d{seconds}s", url], capture_output=True, text=True, check=True)
-            requests, rate = parse(report.stdout)
+            load = ["wrk", "-t1", "-c8", f"-d{seconds}s", url]
+            requests, rate = parse(subprocess.run(load, capture_output=True, text=True, check=True).stdout)
             app_used = cpu(app) - start_app
             time.sleep(2)
             hub_used = cpu(hub) - start_hub
@@ -142,7 +157,8 @@ def main() -> int:
     if shutil.which("wrk") is None:
         print("wrk is not installed (Debian package wrk)")
         return 1
-    print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, {arguments.rounds} rounds of {arguments.seconds} s\n")
+    rounds_of = f"{arguments.rounds} rounds of {arguments.seconds} s"
+    print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, {rounds_of}\n")
     print("| server | mode | app CPU per request | of bare | hub CPU per request | requests/s | of bare | spans lost |")
     print("|---|---|---|---|---|---|---|---|")
     for server in SERVERS:

@@ -1,6 +1,6 @@
 """Start-up and memory rows of the table: CPU of short commands, RSS of a server, bare and under the agent.
 
-    python tests/bench/startup.py [--rounds 10]
+python tests/bench/startup.py [--rounds 10]
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from otel_agent.supervisor.launch import app_environ
 from support.agent import clean_environ, free_port, running, wait_for_port
 from support.recording_hub import RecordingHub
-
-from otel_agent.supervisor.launch import app_environ
 
 ENVIRON = {"OTEL_EXPORTER_PROMETHEUS_PORT": "0", "OTEL_AGENT_STRICT": ""}
 

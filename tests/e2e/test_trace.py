@@ -5,11 +5,11 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from otel_agent.demo.gemini_server import GeminiServer
+
 from support.agent import APPS, free_port, get, running, total, wait_for_port
 from support.collector import ComponentAbsent, running_collector, skip_absent
 from support.otlp_receiver import OtlpReceiver, ReceivedSpan
-
-from otel_agent.demo.gemini_server import GeminiServer
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
@@ -74,7 +74,7 @@ def run_one_request(endpoint: str, gemini: GeminiServer, **environ: str) -> str:
 def test_one_request_is_one_trace(receiver: OtlpReceiver, gemini: GeminiServer, protocol: str) -> None:
     """The caller's trace goes on through the server span, its two clients and the HTTP call of one of them."""
     text = run_one_request(receiver.endpoint, gemini, OTEL_EXPORTER_OTLP_PROTOCOL=protocol)
-    check_tree(receiver.wait_for(lambda got: got.spans if len(got.spans) >= 4 else None))
+    check_tree(receiver.wait_for(lambda got: got.spans if len(got.spans) >= 4 else []))
     assert total(text, "gen_ai_client_token_usage_count") == 2
     assert {metric.name for metric in receiver.metrics} >= {
         "http.server.request.duration",
@@ -92,7 +92,7 @@ def test_the_same_through_the_real_collector(receiver: OtlpReceiver, gemini: Gem
         with running_collector(receiver.endpoint) as collector:
             endpoint = collector.otlp_grpc if protocol == "grpc" else collector.otlp_http
             run_one_request(endpoint, gemini, OTEL_EXPORTER_OTLP_PROTOCOL=protocol)
-            check_tree(receiver.wait_for(lambda got: got.spans if len(got.spans) >= 4 else None))
+            check_tree(receiver.wait_for(lambda got: got.spans if len(got.spans) >= 4 else []))
             receiver.wait_for(lambda got: any(one.name == "http.server.request.duration" for one in got.metrics))
     except ComponentAbsent as absent:
         skip_absent(absent)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import pytest
+
 from support.agent import APPS, agent_command, clean_environ, free_port, wait_for_port
 
 ENVIRON = {"OTEL_EXPORTER_PROMETHEUS_PORT": "0", "PYTHONUNBUFFERED": "1"}

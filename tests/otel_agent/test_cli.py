@@ -7,9 +7,9 @@ import sys
 import time
 
 import pytest
-from support.agent import agent_command, clean_environ, running
 
 from otel_agent import __version__, cli, settings, status
+from support.agent import agent_command, clean_environ, running
 
 
 def otel_agent(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -49,8 +49,10 @@ def test_version() -> None:
             ["true"],
             {"OTEL_PROPAGATORS": "nosuch"},
             2,
-            "OTEL_PROPAGATORS names nosuch, which no installed package provides "
-            "(try: pip install opentelemetry-propagator-nosuch).",
+            (
+                "OTEL_PROPAGATORS names nosuch, which no installed package provides "
+                "(try: pip install opentelemetry-propagator-nosuch)."
+            ),
         ),
         (["status", "--colour"], {}, 2, "otel-agent status takes --json and nothing else, not --colour."),
     ],
@@ -98,7 +100,13 @@ def test_status_shows_the_run() -> None:
 def test_table_is_aligned() -> None:
     """The table's columns line up."""
     now = time.time()
-    run = {"service": "a-long-name", "url": None, "app_pid": 7, "started": now - 3700, "command": ["x", "y"]}
+    run: dict[str, object] = {
+        "service": "a-long-name",
+        "url": None,
+        "app_pid": 7,
+        "started": now - 3700,
+        "command": ["x", "y"],
+    }
     header, row = status.table([run], now).splitlines()
     assert row.split() == ["a-long-name", "-", "7", "1:01:40", "x", "y"]
     assert header.index("APP PID") == row.index("7")

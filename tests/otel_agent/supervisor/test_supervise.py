@@ -7,10 +7,10 @@ import sys
 import time
 
 import pytest
-from support.agent import agent_command, clean_environ, running
 
 from otel_agent import settings
 from otel_agent.supervisor import rundir, supervise
+from support.agent import agent_command, clean_environ, running
 
 ENVIRON = {"OTEL_EXPORTER_PROMETHEUS_PORT": "0"}
 
@@ -91,7 +91,8 @@ def test_environment_directory_and_mask() -> None:
         " sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, []))),"
         " [int(n) for n in range(1, 32) if n not in (9, 19) and signal.getsignal(n) == signal.SIG_IGN],"
         " sorted(os.listdir('/proc/self/fd')),"
-        " {k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'OTEL_AGENT_SOCKET', 'OTEL_AGENT_INSTANCE')}]))"
+        " {k: v for k, v in os.environ.items()"
+        "  if k not in ('PYTHONPATH', 'OTEL_AGENT_SOCKET', 'OTEL_AGENT_INSTANCE')}]))"
     )
     command = [sys.executable, "-c", code]
     bare = subprocess.run(command, env=clean_environ(**ENVIRON), capture_output=True, text=True, check=True)

@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from support.recording_hub import RecordingHub
 
 

@@ -3,10 +3,10 @@
 import signal
 
 import pytest
-from support.agent import run_worker
-from support.recording_hub import RecordingHub
 
 from otel_agent import wire
+from support.agent import run_worker
+from support.recording_hub import RecordingHub
 
 SPANS = """
 import os, signal, sys
@@ -104,7 +104,8 @@ sys.stdin.readline()
     import subprocess
     import sys
 
-    from support.agent import app_environ, clean_environ
+    from otel_agent.supervisor.launch import app_environ
+    from support.agent import clean_environ
 
     process = subprocess.Popen(
         [sys.executable, "-c", SPANS + code],

@@ -1,9 +1,8 @@
 """The MeterProvider: measurements arrive with instrument, attributes and exemplar ids."""
 
+from otel_agent import wire
 from support.agent import run_worker
 from support.recording_hub import RecordingHub
-
-from otel_agent import wire
 
 API = """
 from opentelemetry import metrics, trace
@@ -112,7 +111,8 @@ os._exit(0)
     import subprocess
     import sys
 
-    from support.agent import app_environ, clean_environ
+    from otel_agent.supervisor.launch import app_environ
+    from support.agent import clean_environ
 
     process = subprocess.Popen(
         [sys.executable, "-c", API + code], env=app_environ(clean_environ(), hub.path, "t"), stdin=subprocess.PIPE

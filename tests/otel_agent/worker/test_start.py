@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from support.agent import run_worker
-from support.recording_hub import RecordingHub
 
 from otel_agent.worker import start
 from otel_instrumentors.catalog import LIBRARIES
+from support.agent import run_worker
+from support.recording_hub import RecordingHub
 
 FORBIDDEN = {
     "opentelemetry.sdk",

@@ -1,9 +1,8 @@
 """The TracerProvider: what an app does with the OpenTelemetry API arrives as it would through the SDK."""
 
+from otel_agent import wire
 from support.agent import run_worker
 from support.recording_hub import RecordingHub
-
-from otel_agent import wire
 
 API = """
 from opentelemetry import trace
@@ -168,7 +167,8 @@ import random
 theirs, ours = TraceIdRatioBased(0.25), named("traceidratio", "0.25")
 for _ in range(5000):
     trace_id = random.getrandbits(128)
-    assert ours(None, trace_id, "", None, None, None)[0] == theirs.should_sample(None, trace_id, "").decision.is_sampled()
+    decision = theirs.should_sample(None, trace_id, "").decision
+    assert ours(None, trace_id, "", None, None, None)[0] == decision.is_sampled()
 """
     result = run_worker(hub.path, "-c", code)
     assert result.returncode == 0, result.stderr
