@@ -73,12 +73,18 @@ LIBRARIES: tuple[Library, ...] = (
     # databases
     Library(
         "sqlalchemy",
-        ("sqlalchemy.engine.base",),
+        ("sqlalchemy.engine",),
         "db.sqlalchemy",
         "sqlalchemy>=1.4",
         "opentelemetry-instrumentation-sqlalchemy",
     ),
-    Library("sqlite3", ("sqlite3",), "db.sqlite3", "sqlite3", "opentelemetry-instrumentation-sqlite3"),
+    Library(
+        "sqlite3",
+        ("sqlite3", "aiosqlite.core"),
+        "db.sqlite3",
+        "sqlite3",
+        "opentelemetry-instrumentation-sqlite3",
+    ),
     # LLM clients
     Library(
         "google-genai",

@@ -21,6 +21,7 @@ class Patch(NamedTuple):
 
 
 _patches: dict[str, list[Patch]] = {}
+_callbacks: dict[str, list[Callable[[], None]]] = {}
 missing: dict[str, list[str]] = {}
 
 
@@ -55,8 +56,15 @@ def replace(library: str, module: ModuleType, path: str, factory: Callable[[Any]
     return True
 
 
+def on_restore(library: str, callback: Callable[[], None]) -> None:
+    """Have `callback` called by `restore(library)`: it undoes what is no patch, such as a registered listener."""
+    _callbacks.setdefault(library, []).append(callback)
+
+
 def restore(library: str) -> None:
     """Undo every patch of `library`: the identical original objects are back."""
+    for callback in reversed(_callbacks.pop(library, [])):
+        callback()
     for patch in reversed(_patches.pop(library, [])):
         if patch.own:
             setattr(patch.owner, patch.name, patch.original)

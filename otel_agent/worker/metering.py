@@ -8,9 +8,9 @@ from typing import Any
 
 from opentelemetry import context as context_api
 from opentelemetry import metrics, trace
-from otel_instrumentors import guard
 
 from otel_agent import settings, wire
+from otel_instrumentors import guard
 
 from . import native, values
 from .channel import Channel

@@ -8,9 +8,8 @@ import sys
 import time
 from types import ModuleType
 
-from otel_instrumentors import guard
-
 from otel_agent import __version__, settings, wire
+from otel_instrumentors import guard
 
 from . import forks
 from .channel import Channel

@@ -12,9 +12,6 @@ from typing import Any, Protocol, TypeVar
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_agent import wire
 from otel_agent.hub.export import clean
@@ -108,7 +105,8 @@ def _group(
 
 def _scope(group: Any, scope: Scope) -> None:
     name, version, schema_url, attributes = clean.scope(scope)
-    group.scope.CopyFrom(InstrumentationScope(name=name, version=version))
+    group.scope.name = name
+    group.scope.version = version
     group.schema_url = schema_url
     _attributes(group.scope.attributes, attributes)
 
@@ -117,51 +115,59 @@ def _span(target: Any, span: wire.Span) -> None:
     """Append one span to a repeated Span field, or leave the field as it was and raise."""
     if len(span.trace_id) != 16 or len(span.span_id) != 8:
         raise ValueError("a span needs ids of 16 and 8 bytes")
-    message = Span(
-        trace_id=span.trace_id,
-        span_id=span.span_id,
-        parent_span_id=span.parent_id,
-        trace_state=span.trace_state,
-        flags=(span.flags & 0xFF) | (_IS_REMOTE if span.parent_is_remote else _KNOWS_REMOTE),
-        name=span.name,
-        kind=span.kind,  # type: ignore[arg-type]  the record carries OTLP's numbers
-        start_time_unix_nano=span.start,
-        end_time_unix_nano=span.end,
-    )
-    _attributes(message.attributes, span.attributes)
-    message.status.SetInParent()
-    if span.status:
-        message.status.code = span.status  # type: ignore[assignment]  the record carries OTLP's numbers
-        message.status.message = span.status_message
-    for name, time, attributes in span.events:
-        _attributes(message.events.add(name=name, time_unix_nano=time).attributes, attributes)
-    for trace_id, span_id, trace_state, flags, attributes in span.links:
-        link = message.links.add(trace_id=trace_id, span_id=span_id, trace_state=trace_state, flags=flags & 0xFF)
-        _attributes(link.attributes, attributes)
-    if span.dropped != (0, 0, 0):
-        message.dropped_attributes_count, message.dropped_events_count, message.dropped_links_count = span.dropped
-    target.append(message)
+    size = len(target)
+    try:
+        message = target.add(
+            trace_id=span.trace_id,
+            span_id=span.span_id,
+            parent_span_id=span.parent_id,
+            trace_state=span.trace_state,
+            flags=(span.flags & 0xFF) | (_IS_REMOTE if span.parent_is_remote else _KNOWS_REMOTE),
+            name=span.name,
+            kind=span.kind,
+            start_time_unix_nano=span.start,
+            end_time_unix_nano=span.end,
+        )
+        _attributes(message.attributes, span.attributes)
+        message.status.SetInParent()
+        if span.status:
+            message.status.code = span.status
+            message.status.message = span.status_message
+        for name, time, attributes in span.events:
+            _attributes(message.events.add(name=name, time_unix_nano=time).attributes, attributes)
+        for trace_id, span_id, trace_state, flags, attributes in span.links:
+            link = message.links.add(trace_id=trace_id, span_id=span_id, trace_state=trace_state, flags=flags & 0xFF)
+            _attributes(link.attributes, attributes)
+        if span.dropped != (0, 0, 0):
+            message.dropped_attributes_count, message.dropped_events_count, message.dropped_links_count = span.dropped
+    except BaseException:
+        del target[size:]
+        raise
 
 
 def _log(target: Any, log: wire.Log) -> None:
     """Append one log record to a repeated LogRecord field, or leave the field as it was and raise."""
-    message = LogRecord(
-        time_unix_nano=log.time,
-        observed_time_unix_nano=log.observed,
-        severity_number=log.severity,  # type: ignore[arg-type]  the record carries OTLP's numbers
-        severity_text=log.severity_text,
-        trace_id=log.trace_id,
-        span_id=log.span_id,
-        flags=log.flags & 0xFF,
-        event_name=log.event_name,
-    )
-    if log.body is not None:
-        _set(message.body, log.body)
-    _attributes(message.attributes, log.attributes)
-    target.append(message)
+    size = len(target)
+    try:
+        message = target.add(
+            time_unix_nano=log.time,
+            observed_time_unix_nano=log.observed,
+            severity_number=log.severity,
+            severity_text=log.severity_text,
+            trace_id=log.trace_id,
+            span_id=log.span_id,
+            flags=log.flags & 0xFF,
+            event_name=log.event_name,
+        )
+        if log.body is not None:
+            _set(message.body, log.body)
+        _attributes(message.attributes, log.attributes)
+    except BaseException:
+        del target[size:]
+        raise
 
 
-def _attributes(target: Any, attributes: wire.Attributes) -> None:
+def _attributes(target: Any, attributes: wire.Attributes, depth: int = clean.DEPTH) -> None:
     add = target.add
     for key, value in attributes.items():
         kind = type(value)
@@ -170,10 +176,10 @@ def _attributes(target: Any, attributes: wire.Attributes) -> None:
         elif kind is int:
             add(key=key).value.int_value = value
         else:
-            _set(add(key=key).value, value)
+            _set(add(key=key).value, value, depth)
 
 
-def _set(target: Any, value: Any) -> None:
+def _set(target: Any, value: Any, depth: int = clean.DEPTH) -> None:
     """Write one value into an AnyValue; None is an AnyValue without a value."""
     kind = type(value)
     if kind is str:
@@ -184,14 +190,21 @@ def _set(target: Any, value: Any) -> None:
         target.int_value = value
     elif kind is float:
         target.double_value = value
-    elif kind is list or kind is tuple:
-        target.array_value.SetInParent()
-        for item in value:
-            _set(target.array_value.values.add(), item)
-    elif kind is dict:
-        target.kvlist_value.SetInParent()
-        _attributes(target.kvlist_value.values, value)
     elif kind is bytes:
         target.bytes_value = value
+    elif kind is list or kind is tuple or kind is dict:
+        _set_nested(target, value, depth - 1)
     elif value is not None:
         raise TypeError(f"{kind.__name__} is no OTLP value")
+
+
+def _set_nested(target: Any, value: Any, depth: int) -> None:
+    if depth < 0:
+        raise ValueError("nested too deeply")
+    if isinstance(value, dict):
+        target.kvlist_value.SetInParent()
+        _attributes(target.kvlist_value.values, value, depth)
+        return
+    target.array_value.SetInParent()
+    for item in value:
+        _set(target.array_value.values.add(), item, depth)

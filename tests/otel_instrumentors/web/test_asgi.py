@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from opentelemetry import context, trace
 from opentelemetry.trace import SpanKind, StatusCode
+
+from otel_instrumentors import guard
 from otel_instrumentors.testing import Recording, recording
-from otel_instrumentors.web import asgi, server
+from otel_instrumentors.web import asgi, urls
 from otel_instrumentors.web.server import KEY
 
 Message = Any
@@ -296,7 +298,7 @@ async def test_lifespan_is_untouched(seen: Recording) -> None:
 async def test_excluded_urls(seen: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     """An excluded URL makes no span and no metric, in no layer."""
     monkeypatch.setenv("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "example.com/health")
-    monkeypatch.setattr(asgi, "excluded", server.exclusions("FASTAPI"))
+    monkeypatch.setattr(asgi, "excluded", urls.exclusions("FASTAPI"))
     assert len(await call(asgi.wrap(respond()), scope("/healthz"))) == 2
     assert not seen.spans
     assert not seen.points("http.server.request.duration")
@@ -325,3 +327,22 @@ async def test_minimal_scope(seen: Recording) -> None:
         "network.protocol.version": "1.1",
         "http.response.status_code": 204,
     }
+
+
+async def test_our_faults_stay_ours(seen: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever of ours fails, the application runs once and answers as ever."""
+    monkeypatch.setattr(guard, "strict", False)
+
+    def broken(*args: Any) -> Any:
+        raise RuntimeError("ours")
+
+    guard.reset()
+    with monkeypatch.context() as patched:
+        patched.setattr(asgi, "_attributes", broken)
+        assert len(await call(respond(200, b"x"), scope())) == 3
+    assert guard.faults == {"web.asgi.begin": 1}
+    sent = await call(respond("two hundred"), scope())  # type: ignore[arg-type]  # no status of ASGI
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert guard.faults == {"web.asgi.begin": 1, "web.asgi.send": 1}
+    guard.reset()
+    assert [point.value for point in seen.points("http.server.active_requests")] == [0]

@@ -16,10 +16,11 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
+
 from otel_instrumentors import patch
 from otel_instrumentors.testing import Recording, instrumented
 from otel_instrumentors.web import flask as adapter
-from otel_instrumentors.web import server, wsgi
+from otel_instrumentors.web import urls, wsgi
 
 Row = dict[str, Any]
 STREAMED_IN: list[trace.Span] = []  # the span that was current for each streamed chunk
@@ -53,13 +54,12 @@ def make_app() -> flask.Flask:
 
     @app.get("/stream")
     def stream() -> flask.Response:
-        @flask.stream_with_context
         def lines() -> Iterator[str]:
             for number in range(3):
                 STREAMED_IN.append(trace.get_current_span())
                 yield f"{number}\n"
 
-        return flask.Response(lines())
+        return flask.Response(flask.stream_with_context(lines()))
 
     @app.get("/file")
     def file() -> flask.Response:
@@ -241,7 +241,7 @@ def test_client_inside_a_view(seen: Recording) -> None:
 def test_excluded_url(seen: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     """OTEL_PYTHON_FLASK_EXCLUDED_URLS leaves no trace of a request."""
     monkeypatch.setenv("OTEL_PYTHON_FLASK_EXCLUDED_URLS", "items/.*")
-    monkeypatch.setattr(wsgi, "excluded", server.exclusions("FLASK"))
+    monkeypatch.setattr(wsgi, "excluded", urls.exclusions("FLASK"))
     assert make_app().test_client().get("/items/1").status_code == 200
     assert not seen.spans
     assert not seen.points("http.server.active_requests")
@@ -327,13 +327,12 @@ def test_same_spans_as_upstream() -> None:
 
 def upstream() -> None:
     """Print upstream's spans for REQUESTS (run as a process: upstream reads its opt-in once)."""
-    from opentelemetry.instrumentation.flask import FlaskInstrumentor  # type: ignore[import-untyped,unused-ignore]
+    from opentelemetry.instrumentation.flask import FlaskInstrumentor
 
     seen = Recording()
     app = make_app()
-    FlaskInstrumentor().instrument_app(
-        app, tracer_provider=seen.tracer_provider, meter_provider=seen.meter_provider
-    )
+    providers = {"tracer_provider": seen.tracer_provider, "meter_provider": seen.meter_provider}
+    FlaskInstrumentor().instrument_app(app, **providers)  # type: ignore[no-untyped-call]
     ask_all(app)
     print(json.dumps([row(span) for span in seen.spans]))
 

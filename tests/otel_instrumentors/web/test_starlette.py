@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -18,16 +19,20 @@ import starlette.applications
 import starlette.routing
 from fastapi import APIRouter, BackgroundTasks, FastAPI, HTTPException, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import PlainTextResponse, StreamingResponse
-from fastapi.testclient import TestClient
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
-from otel_instrumentors import patch
-from otel_instrumentors.testing import Recording, instrumented
-from otel_instrumentors.web import asgi, server
-from otel_instrumentors.web import starlette as adapter
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
+
+from otel_instrumentors import patch
+from otel_instrumentors.testing import Recording, instrumented
+from otel_instrumentors.web import asgi, urls
+from otel_instrumentors.web import starlette as adapter
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # older test clients use deprecated names of anyio
+    from fastapi.testclient import TestClient
 
 Row = dict[str, Any]
 MODULES = (starlette.applications, starlette.routing, fastapi.applications, fastapi.routing)
@@ -278,11 +283,13 @@ def test_flask_mounted_in_fastapi(seen: Recording) -> None:
     """A WSGI application mounted in an ASGI one is the same request, routed by both."""
     from otel_instrumentors.web import flask as flask_adapter
 
-    wsgi_middleware = pytest.importorskip("a2wsgi").WSGIMiddleware
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecated in favour of a2wsgi
+        from starlette.middleware.wsgi import WSGIMiddleware
     inner = flask.Flask("inner")
     inner.add_url_rule("/hello/<name>", view_func=lambda name: name, endpoint="hello")
     app = make_app()
-    app.mount("/flask", wsgi_middleware(inner))
+    app.mount("/flask", WSGIMiddleware(inner))
     with instrumented(flask_adapter, flask.app) as both:
         assert client(app).get("/flask/hello/ada").text == "ada"
         assert [span.name for span in both.spans] == ["GET /flask/hello/<name>"]
@@ -291,7 +298,7 @@ def test_flask_mounted_in_fastapi(seen: Recording) -> None:
 def test_excluded_url(seen: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     """OTEL_PYTHON_FASTAPI_EXCLUDED_URLS leaves no trace of a request."""
     monkeypatch.setenv("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "items/.*")
-    monkeypatch.setattr(asgi, "excluded", server.exclusions("FASTAPI"))
+    monkeypatch.setattr(asgi, "excluded", urls.exclusions("FASTAPI"))
     assert client().get("/items/1").status_code == 200
     assert not seen.spans
     assert not seen.points("http.server.active_requests")
@@ -397,13 +404,11 @@ def test_same_spans_as_upstream() -> None:
 
 def upstream() -> None:
     """Print upstream's SERVER spans for REQUESTS (run as a process: upstream reads its opt-in once)."""
-    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor  # type: ignore[import-untyped,unused-ignore]
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
     seen = Recording()
     app = make_app()
-    FastAPIInstrumentor.instrument_app(
-        app, tracer_provider=seen.tracer_provider, meter_provider=seen.meter_provider
-    )
+    FastAPIInstrumentor.instrument_app(app, tracer_provider=seen.tracer_provider, meter_provider=seen.meter_provider)
     ask_all(app)
     print(json.dumps([row(span) for span in seen.spans if span.kind is trace.SpanKind.SERVER]))
 

@@ -10,8 +10,10 @@ from wsgiref.util import FileWrapper, setup_testing_defaults
 import pytest
 from opentelemetry import context, trace
 from opentelemetry.trace import SpanKind, StatusCode
+
+from otel_instrumentors import guard
 from otel_instrumentors.testing import Recording, recording
-from otel_instrumentors.web import server, wsgi
+from otel_instrumentors.web import urls, wsgi
 
 Start = Callable[..., Any]
 
@@ -31,8 +33,12 @@ def environ(path: str = "/items", **more: Any) -> dict[str, Any]:
 
 def call(app: Any, request: dict[str, Any]) -> tuple[str, bytes]:
     """Status line and body, read and closed as PEP 3333 demands."""
-    answer: list[Any] = []
-    body = wsgi.wrap(app)(request, lambda status, headers, exc_info=None: answer.append(status) or answer.append)
+    answer: list[str] = []
+
+    def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
+        answer.append(status)
+
+    body = wsgi.wrap(app)(request, start_response)
     try:
         content = b"".join(body)
     finally:
@@ -158,7 +164,7 @@ def test_length_of_the_iterable_is_kept(seen: Recording) -> None:
 
 def test_a_file_wrapper_stays_the_servers_own(seen: Recording) -> None:
     """The server recognises its file wrapper and can send the file itself; its close ends the span."""
-    request = environ(**{"wsgi.file_wrapper": FileWrapper})
+    request = environ() | {"wsgi.file_wrapper": FileWrapper}
     file = io.BytesIO(b"x" * 100)
 
     def app(request: dict[str, Any], start_response: Start) -> Iterable[bytes]:
@@ -274,7 +280,7 @@ def test_nested_layers_make_one_span(seen: Recording) -> None:
 def test_excluded_urls(seen: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     """An excluded URL makes no span and no metric, in no layer."""
     monkeypatch.setenv("OTEL_PYTHON_EXCLUDED_URLS", "/health")
-    monkeypatch.setattr(wsgi, "excluded", server.exclusions("FLASK"))
+    monkeypatch.setattr(wsgi, "excluded", urls.exclusions("FLASK"))
     assert call(wsgi.wrap(hello), environ("/healthz"))[1] == b"hello"
     assert not seen.spans
     assert not seen.points("http.server.request.duration")
@@ -316,7 +322,31 @@ def test_wrong_applications_fail_as_without_us(seen: Recording) -> None:
     def nothing(request: dict[str, Any], start_response: Start) -> Any:
         return None
 
-    assert list(wsgi.wrap(text)(environ(), lambda *_: None)) == [1, None]
+    chunks: Iterable[Any] = wsgi.wrap(text)(environ(), lambda *_: None)
+    assert list(chunks) == [1, None]
     with pytest.raises(TypeError, match="not iterable"):
         iter(wsgi.wrap(nothing)(environ(), lambda *_: None))
     assert len(seen.spans) == 2
+
+
+def test_our_faults_stay_ours(seen: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever of ours fails, the application runs once and answers as ever."""
+    monkeypatch.setattr(guard, "strict", False)
+    calls: list[int] = []
+
+    def app(request: dict[str, Any], start_response: Start) -> Iterable[bytes]:
+        calls.append(1)
+        return hello(request, start_response)
+
+    def broken(*args: Any) -> Any:
+        raise RuntimeError("ours")
+
+    for name in ("_attributes", "_count"):
+        guard.reset()
+        with monkeypatch.context() as patched:
+            patched.setattr(wsgi, name, broken)
+            assert call(app, environ()) == ("200 OK", b"hello")
+        assert sum(guard.faults.values()) == 1
+    guard.reset()
+    assert calls == [1, 1]
+    assert [point.value for point in seen.points("http.server.active_requests")] == [0]
