@@ -73,7 +73,7 @@ LIBRARIES: tuple[Library, ...] = (
     # databases
     Library(
         "sqlalchemy",
-        ("sqlalchemy.engine",),
+        ("sqlalchemy.engine", "sqlalchemy.engine.default"),
         "db.sqlalchemy",
         "sqlalchemy>=1.4",
         "opentelemetry-instrumentation-sqlalchemy",

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from .pipeline.worker import Worker
 
 SETTLE = 0.25  # seconds a connection may stay open after the app's end before the hub says that it lingers
-GAP = 2.0  # seconds without any connection after which a lingering hub ends
 DAEMON = 60.0  # seconds a daemonised process of the app may take to connect
-TICK = 0.02
-STEP = 0.2
+TICK = 0.05
+STEP = 0.5
 DEADLINE = 2.0  # seconds for the exporters when no supervisor gives a deadline
 
 
@@ -171,6 +170,8 @@ class Hub:
     async def _finish(self, message: dict[str, Any] | None) -> None:
         """Take what has arrived, linger while the app's processes talk, deliver, and leave nothing behind."""
         self._intake.drain()
+        if message is not None:
+            self._pipeline.ended(message.get("code"))
         lingered = await self._linger()
         deadline = DEADLINE if lingered or message is None else float(message.get("deadline", DEADLINE))
         await asyncio.to_thread(self._deliver, deadline)
@@ -179,27 +180,22 @@ class Hub:
 
     async def _linger(self) -> bool:
         """Whether there was someone to stay for: a connected process, or one of the run that has yet to connect."""
-        from .processes import belongs
-
         for _ in range(int(SETTLE / TICK)):
-            if not self._intake.connections:
-                break
+            if not self._has_company():
+                return False
             await asyncio.sleep(TICK)
-        if not self._intake.connections and not belongs(os.path.basename(self._run_dir)):
-            return False
         self._control.tell({"lingering": True})
-        seen = self._pipeline.seen
-        left = GAP if self._intake.connections else DAEMON
-        while left > 0:
+        left = DAEMON
+        while left > 0 and self._has_company():
             await asyncio.sleep(STEP)
-            if self._intake.connections:
-                left = GAP
-            elif self._pipeline.seen != seen:  # came and went between two looks
-                left = min(left, GAP) - STEP
-            else:
-                left -= STEP
+            left = DAEMON if self._intake.connections else left - STEP
         self._intake.drain()
         return True
+
+    def _has_company(self) -> bool:
+        from .processes import belongs
+
+        return bool(self._intake.connections) or belongs(os.path.basename(self._run_dir))
 
     def _deliver(self, deadline: float) -> None:
         if self._exports is None:

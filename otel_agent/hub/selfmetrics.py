@@ -22,6 +22,7 @@ def instrument(meter: Meter, intake: Intake, pipeline: Pipeline, exports: Callab
     counter("otel_agent.records.dropped", [_dropped(totals.dropped)], "{record}", "Dropped by workers.")
     counter("otel_agent.frames.rejected", [_by("reason", lambda: intake.rejected)], "{frame}", "Not taken.")
     up_down("otel_agent.workers.connected", [lambda _: [Observation(pipeline.connected)]], "{worker}", "Connected.")
+    counter("otel_agent.process.exits", [_by("reason", lambda: pipeline.exits)], "{exit}", "Ends of the app.")
     for state in ("exported", "dropped"):
         name = f"otel_agent.export.{'records' if state == 'exported' else state}"
         counter(name, [_exports(exports, state)], "{record}", f"Records {state} by destination.")

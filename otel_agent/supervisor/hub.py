@@ -112,7 +112,7 @@ class Hub:
     def ended(self) -> None:
         """The process is gone although nobody asked it to go: restart it later, or give up."""
         self.listen()
-        self.pid = 0
+        self.pid, self.ready = 0, None
         now = time.monotonic()
         self._crashes = [at for at in self._crashes if now - at < HEALTHY_AFTER] + [now]
         if len(self._crashes) >= MAX_CRASHES:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -111,21 +112,30 @@ def running(
 ) -> Iterator[Running]:
     """Run `command` under the agent on a free metrics port; ends it, by pid, at exit."""
     env = clean_environ(OTEL_EXPORTER_PROMETHEUS_PORT="0", **(environ or {}))
-    given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **popen}
-    process = subprocess.Popen(agent_command(*command, options=options), env=env, **given)
+    with tempfile.TemporaryFile("w+") as stderr:
+        given = {"stdout": subprocess.PIPE, "stderr": stderr, "text": True, **popen}
+        process = subprocess.Popen(agent_command(*command, options=options), env=env, **given)
+        try:
+            yield Running(process, env)
+        except BaseException:
+            stderr.seek(0)
+            sys.stderr.write(stderr.read())  # pytest shows it with the failure
+            raise
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
     try:
-        yield Running(process, env)
-    finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
         process.wait()
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
+    finally:
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def wait_for_port(port: int, timeout: float = 20) -> None:

@@ -18,7 +18,7 @@ from otel_agent.supervisor import launch
 
 from .agent import clean_environ, get, total
 
-SCOPE = ("test.scope", "1", "", {})
+SCOPE: tuple[str, str, str, dict[str, Any]] = ("test.scope", "1", "", {})
 
 
 class Hub:
@@ -94,6 +94,18 @@ class Hub:
     def get(self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> tuple[int, str]:
         """(status, body) of a request to the hub."""
         return get(f"{self.url}{path}", headers, method)
+
+    def token(self) -> str:
+        """The run's token."""
+        with open(os.path.join(self.folder, "token"), encoding="ascii") as file:
+            return file.read()
+
+    def wait_until_ready(self) -> None:
+        """Wait until /ready answers 200."""
+        until = time.monotonic() + 10
+        while self.get("/ready")[0] != 200:
+            assert time.monotonic() < until, "the hub is not ready"
+            time.sleep(0.02)
 
     def metrics(self, accept: str = "") -> str:
         """The text of /metrics."""
@@ -189,7 +201,9 @@ class Worker:
 
 def hello(worker_id: bytes) -> wire.Hello:
     """A greeting of this process."""
-    return wire.Hello(worker_id, os.getpid(), os.getppid(), "0", "3", "test", time.time_ns(), {"process.pid": os.getpid()})
+    return wire.Hello(
+        worker_id, os.getpid(), os.getppid(), "0", "3", "test", time.time_ns(), {"process.pid": os.getpid()}
+    )
 
 
 def span(number: int = 1, **changed: Any) -> wire.Span:

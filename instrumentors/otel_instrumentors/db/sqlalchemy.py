@@ -43,7 +43,11 @@ _targets: WeakKeyDictionary[Any, Target] = WeakKeyDictionary()
 
 
 def instrument(module: ModuleType) -> None:
-    """Patch `sqlalchemy.engine`: engines made earlier and later, sync and async."""
+    """Patch `sqlalchemy.engine` and `.default`: engines made earlier and later, sync and async."""
+    # A new connection is set up, a pooled one is tested: no statements of the app.
+    if module.__name__ == "sqlalchemy.engine.default":  # loaded with the first dialect
+        patch.wrap(LIBRARY, module, "DefaultDialect.do_ping", _covered)
+        return
     base, pool = module.base, sys.modules["sqlalchemy.pool.base"]
     if hasattr(base.Connection, "_exec_single_context"):
         patch.replace(LIBRARY, base, "Connection._exec_single_context", _observed)
@@ -51,9 +55,7 @@ def instrument(module: ModuleType) -> None:
         patch.replace(LIBRARY, base, "Connection._cursor_execute", _observed_cursor)
     else:
         _listen(base)
-    # A new connection is set up, a pooled one is tested: no statements of the app.
     patch.wrap(LIBRARY, pool, "_ConnectionRecord._ConnectionRecord__connect", _covered)
-    patch.wrap(LIBRARY, sys.modules["sqlalchemy.engine.default"], "DefaultDialect.do_ping", _covered)
 
 
 def _observed(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -46,8 +46,14 @@ class Pipeline:
         self.logs = logs
         self.say = say
         self.totals = Totals()
+        self.exits: dict[str, int] = {}
         self.connected = 0
         self.seen = 0
+
+    def ended(self, code: int | None) -> None:
+        """Count the end of the supervised process; `code` is None when a signal ended it."""
+        reason = "signal" if code is None else "exit_nonzero" if code else "clean"
+        self.exits[reason] = self.exits.get(reason, 0) + 1
 
     def received(self) -> dict[str, int]:
         """Records received by signal."""

@@ -7,10 +7,10 @@ import struct
 import time
 
 import pytest
-from support.agent import total
-from support.hub import Hub, hello, hub, log, span
 
 from otel_agent import wire
+from support.agent import total
+from support.hub import Hub, hello, hub, log, span
 
 GARBAGE = {
     "not our magic": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from support.agent import get
 from support.hub import Hub, hub, span
 from support.otlp_receiver import OtlpReceiver
@@ -68,6 +69,7 @@ def test_it_reads_everything_before_it_ends() -> None:
         assert running.wait() == 0
         assert not running.lingering
         assert len(receiver.spans) == 501
+        assert "otel_agent.process.exits" in [metric.name for metric in receiver.metrics]
 
 
 def test_an_idle_hub_ends_at_once() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+
 from support.agent import samples, total
 from support.hub import Hub, hub
 
@@ -86,7 +87,7 @@ def test_gauges_are_kept_by_worker_slot(running: Hub, kind: str) -> None:
 
 
 def test_observable_counters_add_their_change(running: Hub) -> None:
-    """Absolute values are summed over workers; a value that starts again counts from 0; a new connection repeats none."""
+    """Absolute values are summed over workers; a restarted count begins at 0; a new connection repeats nothing."""
     first = running.worker(b"first worker id!")
     counter = first.instrument("observable_counter", "pages")
     for value in (10, 15, 15, 3):
@@ -160,7 +161,7 @@ def test_openmetrics_carries_exemplars_until_newer_ones_come(running: Hub) -> No
     worker.record(took, 5)
     running.wait_for("took_seconds_count", 2)
     for _ in range(2):
-        families = list(parse_openmetrics(running.metrics(OPENMETRICS)))
+        families = list(parse_openmetrics(running.metrics(OPENMETRICS)))  # type: ignore[no-untyped-call]
         found = [sample.exemplar for family in families for sample in family.samples if sample.exemplar]
         assert [(exemplar.labels, exemplar.value) for exemplar in found] == [
             ({"trace_id": "01" * 16, "span_id": "02" * 8}, 0.5)

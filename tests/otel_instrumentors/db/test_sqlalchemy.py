@@ -18,10 +18,6 @@ from opentelemetry import context, trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
-from otel_instrumentors import guard, patch, telemetry
-from otel_instrumentors.db import sqlalchemy as adapter
-from otel_instrumentors.db import sqlite3 as driver
-from otel_instrumentors.testing import Recording, instrumented
 from sqlalchemy import Column, Integer, String, create_engine, event, select, text
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
@@ -31,11 +27,16 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, declarative_base
 from sqlalchemy.pool import QueuePool
 
+from otel_instrumentors import guard, patch, telemetry
+from otel_instrumentors.db import sqlalchemy as adapter
+from otel_instrumentors.db import sqlite3 as driver
+from otel_instrumentors.testing import Recording, instrumented
+
 DURATION = "db.client.operation.duration"
 Base: Any = declarative_base()
 
 
-class User(Base):
+class User(Base):  # type: ignore[misc]
     """A table of the app."""
 
     __tablename__ = "users"
@@ -154,7 +155,7 @@ def test_orm(seen: Recording, engine: Engine) -> None:
         session.add(User(name="bob"))
         session.flush()
         user = session.execute(select(User).where(User.name == "bob")).scalar_one()
-        user.name = "bill"
+        user.name = "bill"  # type: ignore[assignment]
         session.flush()
         session.delete(user)
         session.commit()
@@ -199,7 +200,7 @@ def test_exec_driver_sql_and_streaming(seen: Recording, engine: Engine) -> None:
     before = len(seen.spans)
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM users").scalar() == 1
-        rows = connection.execution_options(stream_results=True).execute(select(User.name))
+        rows: Any = connection.execution_options(stream_results=True).execute(select(User.name))
         ended = len(seen.spans)
         assert [row[0] for row in rows] == ["ann"]
     assert names(seen, before) == ["SELECT users", "SELECT users"]
@@ -332,7 +333,7 @@ async def test_asyncio(seen: Recording, tmp_path: Path) -> None:
                 for _ in range(5):
                     assert (await session.execute(select(User.name))).scalar_one() == "ann"
                     assert trace.get_current_span() is span
-                stream = await session.stream(select(User.name))
+                stream: Any = await session.stream(select(User.name))
                 assert [row[0] async for row in stream] == ["ann"]
 
     await asyncio.gather(*(work(index) for index in range(3)))
@@ -375,7 +376,7 @@ def test_a_fault_of_ours_is_not_the_apps(seen: Recording, engine: Engine, monkey
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO users (name) VALUES ('bob')"))
         assert connection.execute(text("SELECT count(*) FROM users")).scalar() == 2
-    assert guard.faults == {"db.start": 3} or guard.faults.get("db.start", 0) > 0
+    assert guard.faults["db.start"] >= 2
     guard.reset()
 
 

@@ -15,13 +15,14 @@ import sqlalchemy.engine
 import sqlalchemy.ext.asyncio
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind
-from otel_instrumentors.db import sqlalchemy as adapter
-from otel_instrumentors.testing import Recording, instrumented
 from packaging.requirements import Requirement
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
+
+from otel_instrumentors.db import sqlalchemy as adapter
+from otel_instrumentors.testing import Recording, instrumented
 
 upstream = pytest.importorskip("opentelemetry.instrumentation.sqlalchemy")
 package = pytest.importorskip("opentelemetry.instrumentation.sqlalchemy.package")
