@@ -38,6 +38,7 @@ ROWS = (
         (
             "flask==2.2.5", "werkzeug<3", "fastapi==0.110.0", "starlette<0.37.3", "sqlalchemy==1.4.54",
             "requests==2.31.0", "urllib3==1.26.18", "httpx==0.24.1", "aiohttp==3.8.6", "google-genai==1.32.0",
+            "anyio<4.9",
         ),
         (INSTRUMENTORS, *CORE),
     ),

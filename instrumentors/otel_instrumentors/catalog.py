@@ -19,9 +19,7 @@ class Library:
 
     __slots__ = ("adapter", "distribution", "hooks", "name", "upstream")
 
-    def __init__(
-        self, name: str, hooks: tuple[str, ...], adapter: str, distribution: str, upstream: str = ""
-    ) -> None:
+    def __init__(self, name: str, hooks: tuple[str, ...], adapter: str, distribution: str, upstream: str = "") -> None:
         self.name = name
         self.hooks = hooks
         self.adapter = adapter

@@ -85,12 +85,10 @@ class Hub:
     def _make_metrics(self, names: Any) -> tuple[Any, Any]:
         if not self._settings.flag("ENABLE_METRICS"):
             return None, None
-        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-
         from .pipeline.metrics import Metrics
-        from .pipeline.prometheus import Exposition
+        from .pipeline.prometheus import Exposition, Reader
 
-        reader = InMemoryMetricReader()
+        reader = Reader()
         readers = [reader, *(self._exports.metric_readers() if self._exports else [])]
         return Metrics(self._resource, readers, names), Exposition(reader, self._resource)
 

@@ -16,9 +16,11 @@ def _start_worker() -> None:
 
 
 def _run_users_own() -> None:
+    import importlib
+
     this = sys.modules.pop("sitecustomize", None)
     try:
-        import sitecustomize  # noqa: F401  the next one on the path, if there is one
+        importlib.import_module("sitecustomize")  # the next one on the path, if there is one
     except ModuleNotFoundError as error:
         if error.name != "sitecustomize":
             raise

@@ -9,6 +9,7 @@ from collections import deque
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
 from support.otlp_receiver import OtlpReceiver, ReceivedEvent, ReceivedLink
 
 TRACE_ID = "0102030405060708090a0b0c0d0e0f10"

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 
 import yaml
+
 from support.collector import CONFIG_DIR, ComponentAbsent, skip_absent
 
 PROMETHEUS_CONFIG = CONFIG_DIR / "prometheus" / "prometheus.yml"

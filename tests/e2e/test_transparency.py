@@ -1,5 +1,6 @@
 """Five apps, bare and under the agent: what they answer, print and return is the same to the byte."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -61,7 +62,7 @@ def serve(command: Sequence[str], requests: list[str], port: int) -> tuple[list[
 
 
 def without_our_frames(stderr: str) -> list[str]:
-    """The lines of stderr without tracebacks' frames that run through our wrappers."""
+    """The lines of stderr without times, and without tracebacks' frames that run through our wrappers."""
     lines = stderr.splitlines()
     kept: list[str] = []
     skipping = False
@@ -71,7 +72,7 @@ def without_our_frames(stderr: str) -> list[str]:
         elif not line.startswith("    "):
             skipping = False
         if not skipping:
-            kept.append(line)
+            kept.append(re.sub(r"\d\d:\d\d:\d\d,\d\d\d", "", line))
     return kept
 
 

@@ -158,11 +158,12 @@ class _Text:
         if kind is VALUE or kind is UNENDED:
             self._parts.append("?")
             level.filled = True
+        elif kind is PARAMETER:
+            self._parts.append(" ".join(value.split()))
+            level.filled = True
         else:
             self._parts.append(value)
-        if kind is PARAMETER:
-            level.filled = True
-        elif kind is COMMA:
+        if kind is COMMA:
             level.rows = 3 if level.rows >= 2 else 0
             return
         elif kind is NAME:

@@ -33,12 +33,14 @@ _PATTERN = r"""
 | (?P<dollar>\$(?:[^\W\d]\w*)?\$)
 | (?P<string>(?:[NnEeXxBbRrQq]|[Nn][Qq]|[Uu]&)?')
 | (?P<quoted>["`{bracket}])
-| (?P<parameter>%\(\w+\)s|%s\b|\?\d*|(?<![\w:]):\w+|@@?\w+|\$\d+)
+| (?P<parameter>{item}(?:\s*,\s*{item})*)
 | (?P<value>\.?\d[\w.]*(?:(?<=[eE])[+-]\d+)?)
 | (?P<word>[^\W\d][\w$]*)
 | (?P<single>[(),;.])
 | (?P<other>::|[=<>!|&*/+~^-]|.)
 """
+
+_ITEM = r"(?:%\(\w+\)s|%s\b|\?\d*|(?<![\w:]):\w+|@@?\w+|\$\d+)(?:::\w+)?"  # a list of them is one token: IN is long
 
 # What is left of a quoted token behind its opening quote. Unrolled loops: one way to match, so no backtracking race.
 _ENDS = {quote: re.compile(f"[^{quote}]*(?:{quote}{quote}[^{quote}]*)*{quote}", re.DOTALL) for quote in ("'", '"', "`")}
@@ -74,7 +76,8 @@ class Dialect:
         self.brackets = system in _BRACKETS
         self.nesting = system in _NESTING
         self.q_quotes = system == _ORACLE
-        pattern = _PATTERN.replace("{hash_comment}", r"|\#[^\n]*" if self.double_quoted else "")
+        pattern = _PATTERN.replace("{item}", _ITEM)
+        pattern = pattern.replace("{hash_comment}", r"|\#[^\n]*" if self.double_quoted else "")
         pattern = pattern.replace("{bracket}", r"\[" if self.brackets else "")
         self.pattern = re.compile(pattern, re.VERBOSE | re.DOTALL)
 

@@ -196,7 +196,6 @@ def _attributes(scope: Scope, headers: dict[bytes, bytes]) -> dict[str, Any]:
         attributes[semconv.SERVER_ADDRESS] = address
         if port is not None:
             attributes[semconv.SERVER_PORT] = port
-    _add_client(attributes, scope.get("client"), headers)
     version = scope.get("http_version")
     if version:
         attributes[semconv.NETWORK_PROTOCOL_VERSION] = version
@@ -204,20 +203,6 @@ def _attributes(scope: Scope, headers: dict[bytes, bytes]) -> dict[str, Any]:
     if agent:
         attributes[semconv.USER_AGENT_ORIGINAL] = agent.decode("latin-1")
     return attributes
-
-
-def _add_client(attributes: dict[str, Any], peer: Any, headers: dict[bytes, bytes]) -> None:
-    client, port = peer or (None, None)
-    if client:
-        attributes[semconv.NETWORK_PEER_ADDRESS] = client
-        if port:
-            attributes[semconv.NETWORK_PEER_PORT] = port
-    if b"x-forwarded-for" in headers or b"forwarded" in headers:
-        forwarded = headers.get(b"forwarded", b"").decode("latin-1")
-        forwarded_for = headers.get(b"x-forwarded-for", b"").decode("latin-1")
-        client = server.client_address(forwarded, forwarded_for, client)
-    if client:
-        attributes[semconv.CLIENT_ADDRESS] = client
 
 
 def _streams_in(scope: Scope, headers: dict[bytes, bytes]) -> bool:

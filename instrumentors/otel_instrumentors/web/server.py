@@ -233,23 +233,6 @@ def authority(host: str, scheme: str) -> tuple[str, int | None]:
     return name.strip("[]"), int(port) if port.isdecimal() and len(port) < 6 else default
 
 
-def client_address(forwarded: str | None, forwarded_for: str | None, peer: str | None) -> str | None:
-    """client.address: the first hop of Forwarded or X-Forwarded-For, otherwise the peer."""
-    hop = ""
-    if forwarded:
-        for pair in forwarded.partition(",")[0].split(";"):
-            name, _, value = pair.partition("=")
-            if name.strip().lower() == "for":
-                hop = value.strip().strip('"')
-    elif forwarded_for:
-        hop = forwarded_for.partition(",")[0].strip()
-    if hop.startswith("["):
-        hop = hop[1:].partition("]")[0]
-    elif hop.count(":") == 1:
-        hop = hop.partition(":")[0]
-    return hop or peer
-
-
 def _normal_method(method: str) -> tuple[str, str | None]:
     if method in semconv.HTTP_METHODS:
         return method, None

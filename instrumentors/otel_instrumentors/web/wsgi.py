@@ -277,15 +277,6 @@ def _attributes(environ: Environ, path: str) -> dict[str, Any]:
     attributes[semconv.SERVER_ADDRESS], port = server.authority(host, scheme)
     if port is not None:
         attributes[semconv.SERVER_PORT] = port
-    peer = get("REMOTE_ADDR")
-    client = server.client_address(get("HTTP_FORWARDED"), get("HTTP_X_FORWARDED_FOR"), peer)
-    if client:
-        attributes[semconv.CLIENT_ADDRESS] = client
-    if peer:
-        attributes[semconv.NETWORK_PEER_ADDRESS] = peer
-        peer_port = get("REMOTE_PORT")
-        if peer_port:
-            attributes[semconv.NETWORK_PEER_PORT] = int(peer_port)
     protocol = get("SERVER_PROTOCOL", "")
     if protocol.startswith("HTTP/"):
         attributes[semconv.NETWORK_PROTOCOL_VERSION] = protocol[5:]

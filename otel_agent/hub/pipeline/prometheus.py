@@ -1,8 +1,8 @@
 """Metric data of the SDK as Prometheus families.
 
-Our own instead of `opentelemetry-exporter-prometheus`, whose reader (0.66b1) puts values under wrong labels when two
-scopes record one metric with different attributes, leaves exemplars out, and writes a family twice when descriptions
-differ.
+Upstream's PrometheusMetricReader reads; the translation to families is ours, because upstream's (0.66b1) puts values
+under wrong labels when two scopes record one metric with different attributes, leaves exemplars out, and writes a
+family twice when descriptions differ.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics.export import (
     Gauge,
     Histogram,
     HistogramDataPoint,
-    InMemoryMetricReader,
     Metric,
+    MetricsData,
     NumberDataPoint,
     Sum,
 )
@@ -40,10 +41,27 @@ class Series(NamedTuple):
     labels: frozenset[tuple[str, str]]
 
 
+class Reader(PrometheusMetricReader):
+    """Upstream's reader; what it reads is kept as the SDK's data instead of being translated by it."""
+
+    def __init__(self) -> None:
+        super().__init__(disable_target_info=True)
+        self._read: MetricsData | None = None
+
+    def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:
+        self._read = metrics_data
+
+    def get_metrics_data(self) -> MetricsData | None:
+        """The current totals of every instrument."""
+        self.collect()
+        read, self._read = self._read, None
+        return read
+
+
 class Exposition:
     """What is served at /metrics: a collector for prometheus_client's encoders."""
 
-    def __init__(self, reader: InMemoryMetricReader, resource: Mapping[str, Any]) -> None:
+    def __init__(self, reader: Reader, resource: Mapping[str, Any]) -> None:
         self._reader = reader
         self._lock = threading.Lock()
         self._exemplars: dict[tuple[Series, int], Exemplar] = {}

@@ -116,6 +116,7 @@ sys.stdin.readline()
     assert process.stdout is not None
     assert process.stdout.readline() == b"recorded\n"
     hub.paused.clear()
+    hub.wait_for(lambda hub: any(span.name == "s29999" for span in hub.of(wire.Span)[-10:]), timeout=30)
     process.communicate(b"\n", timeout=30)
     assert process.returncode == 0
     hub.wait_for(lambda hub: hub.of(wire.Goodbye))

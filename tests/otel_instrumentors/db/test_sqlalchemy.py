@@ -14,6 +14,7 @@ import aiosqlite.core
 import pytest
 import sqlalchemy
 import sqlalchemy.engine
+import sqlalchemy.engine.default
 from opentelemetry import context, trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -32,6 +33,7 @@ from otel_instrumentors.db import sqlalchemy as adapter
 from otel_instrumentors.db import sqlite3 as driver
 from otel_instrumentors.testing import Recording, instrumented
 
+MODULES = (sqlalchemy.engine, sqlalchemy.engine.default)
 DURATION = "db.client.operation.duration"
 Base: Any = declarative_base()
 
@@ -70,7 +72,7 @@ registry.impls["networked"] = _networked
 @pytest.fixture
 def seen(caplog: pytest.LogCaptureFixture) -> Iterator[Recording]:
     """What is recorded while SQLAlchemy, sqlite3 and aiosqlite are instrumented; nothing may be logged by the API."""
-    with instrumented(driver, sqlite3, aiosqlite.core), instrumented(adapter, sqlalchemy.engine) as result:
+    with instrumented(driver, sqlite3, aiosqlite.core), instrumented(adapter, *MODULES) as result:
         yield result
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
@@ -168,7 +170,7 @@ def test_engines_made_before(tmp_path: Path) -> None:
     """An engine, and even an open connection, from before instrumentation is observed."""
     engine = create_engine(f"sqlite:///{tmp_path}/app.db", future=True)
     with engine.connect() as connection:
-        with instrumented(adapter, sqlalchemy.engine) as seen:
+        with instrumented(adapter, *MODULES) as seen:
             connection.execute(text("SELECT 1"))
             with engine.connect() as other:
                 other.execute(text("SELECT 2"))
@@ -268,7 +270,7 @@ def test_the_apps_listeners(seen: Recording, engine: Engine) -> None:
 
 def test_a_pool_tests_its_connections_in_silence(seen: Recording, tmp_path: Path) -> None:
     """pool_pre_ping and what a `connect` listener does are no operations of the app; raw connections are."""
-    engine = create_engine(f"sqlite:///{tmp_path}/app.db", pool_pre_ping=True, future=True)
+    engine = create_engine(f"sqlite:///{tmp_path}/app.db", pool_pre_ping=True, poolclass=QueuePool, future=True)
 
     @event.listens_for(engine, "connect")
     def set_up(connection: sqlite3.Connection, record: Any) -> None:
@@ -386,11 +388,15 @@ def test_the_originals_come_back() -> None:
     methods = ("_exec_single_context", "_exec_insertmany_context", "_cursor_execute", "_handle_dbapi_exception")
 
     def current() -> list[Any]:
-        return [vars(connection).get(name) for name in methods] + [vars(pool)["_ConnectionRecord__connect"]]
+        return [
+            *(vars(connection).get(name) for name in methods),
+            vars(pool)["_ConnectionRecord__connect"],
+            vars(sqlalchemy.engine.default.DefaultDialect)["do_ping"],
+        ]
 
     before = current()
-    for _ in range(2):
-        adapter.instrument(sqlalchemy.engine)
+    for module in MODULES * 2:
+        adapter.instrument(module)
     assert any(new is not old for new, old in zip(current(), before, strict=True))
     assert patch.missing.get(adapter.LIBRARY) is None
     patch.restore(adapter.LIBRARY)

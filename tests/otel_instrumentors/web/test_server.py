@@ -223,23 +223,6 @@ def test_authority(host: str, scheme: str, expected: tuple[str, int | None]) -> 
     assert server.authority(host, scheme) == expected
 
 
-@pytest.mark.parametrize(
-    ("forwarded", "forwarded_for", "expected"),
-    [
-        (None, None, "10.0.0.1"),
-        (None, "203.0.113.7, 10.1.1.1", "203.0.113.7"),
-        (None, "203.0.113.7:4711", "203.0.113.7"),
-        (None, "2001:db8::1", "2001:db8::1"),
-        ('for="[2001:db8::1]:47";proto=https, for=10.1.1.1', "198.51.100.1", "2001:db8::1"),
-        ("proto=https;For=192.0.2.60", None, "192.0.2.60"),
-        ("proto=https", None, "10.0.0.1"),
-    ],
-)
-def test_client_address(forwarded: str | None, forwarded_for: str | None, expected: str) -> None:
-    """The client is the first hop that a proxy names, else the peer."""
-    assert server.client_address(forwarded, forwarded_for, "10.0.0.1") == expected
-
-
 def test_our_faults_stay_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """A failing metrics API costs the metrics: no exception, and the span still ends."""
     monkeypatch.setattr(guard, "strict", False)

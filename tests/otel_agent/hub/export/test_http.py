@@ -364,9 +364,7 @@ class Authority:
         )
         return str(paths[0]), str(paths[1])
 
-    def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int
-    ) -> x509.CertificateBuilder:
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.timezone.utc)
         return (
             x509.CertificateBuilder()
@@ -448,9 +446,7 @@ def test_client_certificate(authority: Authority) -> None:
     with tls_stub(server(*authority.issue("server"), clients=str(authority.file))) as stub:
         without = over_tls(stub, CERTIFICATE=str(authority.file))
         assert without.send(b"x", 5).action is Action.RETRY
-        transport = over_tls(
-            stub, CERTIFICATE=str(authority.file), CLIENT_CERTIFICATE=certificate, CLIENT_KEY=key
-        )
+        transport = over_tls(stub, CERTIFICATE=str(authority.file), CLIENT_CERTIFICATE=certificate, CLIENT_KEY=key)
         assert transport.send(b"x", 5).action is Action.DELIVERED
 
 
