@@ -1,9 +1,9 @@
 """Write-through channel from the app to the hub.
 
 A record is handed to the kernel by the thread that ended it, without ever blocking: what is in the socket's buffer
-survives this process. Measurements ride on the next frame; if the last one went out under 20 ms ago a short-lived
-thread covers the tail. Whatever the kernel does not take waits in a ring of 1 MiB whose oldest frames give way,
-counted.
+survives this process. Measurements, and spans inside an open local root, ride on the next frame; if the last one went
+out under 20 ms ago a short-lived thread covers the tail. Whatever the kernel does not take waits in a ring of 1 MiB
+whose oldest frames give way, counted.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ class Channel:
         self._next_connect = 0.0
         self._last_send = 0.0
         self._threads = 0
+        self._wake = native.allocate_lock()
+        self._wake.acquire()
         self._stop = False
         self._forking = False
         self._started = False
@@ -118,13 +120,13 @@ class Channel:
             self.flush()
         return True
 
-    def measure(self, measurement: wire.Measurement) -> None:
-        """Let a measurement ride on the next frame, at the latest in 20 ms."""
-        self._pending.append(measurement)
+    def send_soon(self, record: wire.Record) -> None:
+        """Let a record ride on the next frame, at the latest in 20 ms: measurements, and spans inside an open one."""
+        self._pending.append(record)
         if native.monotonic() - self._last_send >= TAIL or len(self._pending) >= BATCH:
             if os.getpid() != self._pid:
                 self.after_fork_in_child()
-                self._pending.append(measurement)
+                self._pending.append(record)
             self.flush()
         elif not self._threads:
             self._start_thread()
@@ -312,7 +314,7 @@ class Channel:
     def _cover_tail(self, pid: int) -> None:
         idle = 0.0
         while not self._stop and idle < IDLE and os.getpid() == pid:
-            native.sleep(TAIL)
+            self._wake.acquire(timeout=TAIL)
             if self._pending:
                 self.flush()
                 idle = 0.0
@@ -354,9 +356,17 @@ class Channel:
     def before_fork(self) -> None:
         """Take the lock for at most 2 ms and ask the thread to end, for at most 3 ms."""
         self._forking = self._stop = True
+        if self._threads:
+            self._wake_thread()
         until = native.monotonic() + 0.003
         while self._threads and native.monotonic() < until:
             native.sleep(0.0002)
+
+    def _wake_thread(self) -> None:
+        try:
+            self._wake.release()
+        except RuntimeError:
+            pass  # somebody else has woken it
 
     def after_fork_in_parent(self) -> None:
         """Go on; the thread starts again if it is needed."""

@@ -62,7 +62,7 @@ class _Recorder:
             measurement = wire.Measurement(self.id, number_of_set, amount, span.trace_bytes, span.span_bytes)
         else:
             measurement = wire.Measurement(self.id, number_of_set, amount)
-        self.channel.measure(measurement)
+        self.channel.send_soon(measurement)
 
     def _define(self, attributes: Any) -> int:
         clean, _ = values.attributes(attributes, 128, 1024)

@@ -208,7 +208,10 @@ class Span(trace.Span):
             return
         end = self._end = end_time or time_ns()
         context, parent = self._context, self._parent
-        self._provider.channel.send(
+        channel = self._provider.channel
+        # A local root takes everything below it along.
+        send = channel.send if parent is None or parent.is_remote else channel.send_soon
+        send(
             wire.Span(
                 self.trace_bytes,
                 self.span_bytes,

@@ -37,6 +37,32 @@ def test_ended_spans_survive_every_end(hub: RecordingHub, ending: str, status: i
     hub.wait_for(lambda hub: len(hub.of(wire.Span)) == 100)
 
 
+@pytest.mark.fault("F1")
+def test_children_of_an_open_span_survive_too(hub: RecordingHub) -> None:
+    """A span that ended 20 ms before a SIGKILL arrives although its parent never ended."""
+    code = """
+import time
+with tracer.start_as_current_span("open"):
+    spans(10, "child")
+    time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert run_worker(hub.path, "-c", SPANS + code).returncode == -signal.SIGKILL
+    hub.wait_for(lambda hub: len(hub.of(wire.Span)) == 10)
+
+
+def test_children_ride_on_their_root(hub: RecordingHub) -> None:
+    """Spans of one local root travel in order and arrive with it, without waiting for the tail."""
+    code = """
+with tracer.start_as_current_span("root"):
+    spans(3, "child")
+os._exit(0)
+"""
+    run_worker(hub.path, "-c", SPANS + code)
+    hub.wait_for(lambda hub: len(hub.of(wire.Span)) == 4)
+    assert [span.name for span in hub.of(wire.Span)] == ["child0", "child1", "child2", "root"]
+
+
 @pytest.mark.fault("F10")
 def test_forked_children(hub: RecordingHub) -> None:
     """Children that leave by os._exit lose nothing, repeat nothing, and those that record nothing never connect."""
