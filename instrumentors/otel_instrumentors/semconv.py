@@ -113,6 +113,8 @@ GEN_AI_TOKEN_MODALITY = "gen_ai.token.modality"
 GEN_AI_TOKEN_TYPE = "gen_ai.token.type"
 GEN_AI_EMBEDDINGS_BATCH_SIZE = "otel_agent.gen_ai.embeddings.batch_size"
 GEN_AI_OUTCOME = "otel_agent.gen_ai.outcome"
+GEN_AI_EXCEPTION_EVENT = "gen_ai.client.operation.exception"
+EXCEPTION_TYPE = "exception.type"
 
 # GenAI instruments; `alias` is the name of semantic conventions 1.36
 GEN_AI_INFERENCE_DURATION = Instrument(

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs import export as log_export
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, NumberDataPoint
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -52,6 +54,11 @@ class Recording:
         self.tracer_provider = TracerProvider(id_generator=CountingIds(), shutdown_on_exit=False)
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._exporter))
         self.meter_provider = MeterProvider([self._reader], shutdown_on_exit=False)
+        # Its name before SDK 1.40 is the second one.
+        exporter = getattr(log_export, "InMemoryLogRecordExporter", None) or log_export.InMemoryLogExporter
+        self._logs = exporter()
+        self.logger_provider = LoggerProvider(shutdown_on_exit=False)
+        self.logger_provider.add_log_record_processor(log_export.SimpleLogRecordProcessor(self._logs))
 
     @property
     def spans(self) -> list[ReadableSpan]:
@@ -63,6 +70,12 @@ class Recording:
         found = [span for span in self.spans if span.name == name]
         assert len(found) == 1, f"{len(found)} spans named {name!r} among {[span.name for span in self.spans]}"
         return found[0]
+
+    @property
+    def events(self) -> list[tuple[str | None, dict[str, Any]]]:
+        """Log events in order: (event name, attributes)."""
+        records = [data.log_record for data in self._logs.get_finished_logs()]
+        return [(record.event_name, dict(record.attributes or {})) for record in records]
 
     def points(self, name: str) -> list[Point]:
         """All points of the metric `name`, with their current totals."""
@@ -86,13 +99,14 @@ class Recording:
 def recording() -> Iterator[Recording]:
     """Let instrumentors record into a `Recording` instead of the global providers."""
     result = Recording()
-    telemetry.use(result.tracer_provider, result.meter_provider)
+    telemetry.use(result.tracer_provider, result.meter_provider, result.logger_provider)
     try:
         yield result
     finally:
         telemetry.use(None, None)
         result.tracer_provider.shutdown()
         result.meter_provider.shutdown()
+        result.logger_provider.shutdown()
 
 
 @contextmanager

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
 from google import genai
-from google.genai import types
+from google.genai import errors, types
 from sqlalchemy import ForeignKey, create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-MODEL = "gemini-2.5-flash"
+MODEL, LIMITED = "gemini-2.5-flash", "gemini-2.5-limited"
 
 
 class Base(DeclarativeBase):
@@ -87,6 +87,16 @@ def story(book_id: int) -> StreamingResponse:
             yield chunk.text or ""
 
     return StreamingResponse(lines(), media_type="text/plain")
+
+
+@app.post("/books/{book_id}/translation")
+def translation(book_id: int) -> dict[str, str]:
+    """What a model says whose quota is used up."""
+    try:
+        reply = client.models.generate_content(model=LIMITED, contents=f"Translate volume {book_id}.")
+    except errors.APIError as error:
+        raise HTTPException(503, "try again later") from error
+    return {"translation": reply.text or ""}
 
 
 @app.get("/reviews/{book_id}")

@@ -26,6 +26,7 @@ PLAN = (
     ("GET", "/books/404", 3),
     ("POST", "/books/{n}/summary", 12),
     ("GET", "/books/{n}/story", 6),
+    ("POST", "/books/{n}/translation", 2),
     ("GET", "/reviews/{n}", 2),
 )
 START = 30.0  # seconds the app may take to start

@@ -217,6 +217,8 @@ class Operation:
     def _finish(self, outcome: str, response: Response, error: BaseException | None, duration: float) -> None:
         kind = self._error_type(error) if error is not None else None
         self._measure(response, kind, duration)
+        if error is not None and kind is not None:
+            self._report(error, kind)
         span = self._span
         if span.is_recording():
             span.set_attributes(_response_attributes(response, outcome))
@@ -233,8 +235,18 @@ class Operation:
             return code
         if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
             return "timeout"
-        kind = type(error)
-        return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        return _type_name(type(error))
+
+    def _report(self, error: BaseException, kind: str) -> None:
+        """The failure as a log event. No message and no stack: providers echo prompts in theirs."""
+        attributes = {
+            semconv.GEN_AI_OPERATION_NAME: self.request.operation,
+            semconv.GEN_AI_PROVIDER_NAME: self.request.provider,
+            semconv.GEN_AI_REQUEST_MODEL: self.request.model[:MAX_MODEL],
+            semconv.ERROR_TYPE: kind,
+            semconv.EXCEPTION_TYPE: _type_name(type(error)),
+        }
+        telemetry.warn(semconv.GEN_AI_EXCEPTION_EVENT, attributes, self._context)
 
     def _measure(self, response: Response, error: str | None, duration: float) -> None:
         request, context = self.request, self._context
@@ -262,6 +274,10 @@ class Operation:
                 gap = (self._last_chunk - self._first_chunk) / (self._chunks - 1)
                 telemetry.histogram(semconv.GEN_AI_TIME_PER_OUTPUT_CHUNK).record(gap, common, context)
         _measure_tokens(response.usage, common, failed, context)
+
+
+def _type_name(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _measure_tokens(usage: Usage, common: dict[str, Any], failed: dict[str, Any], context: Context | None) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from otel_agent import wire
 from otel_agent.hub.export import clean
@@ -22,6 +23,8 @@ Scope = tuple[str, str, str, wire.Attributes]
 # opentelemetry-proto, SpanFlags: bits 0-7 are W3C's, 8 says that bit 9, "the parent is remote", is known.
 _KNOWS_REMOTE = 0x100
 _IS_REMOTE = 0x300
+# Older opentelemetry-proto (1.30) has no field for it; the attribute was its place then.
+_HAS_EVENT_NAME = "event_name" in LogRecord.DESCRIPTOR.fields_by_name
 
 
 class _Record(Protocol):
@@ -157,8 +160,11 @@ def _log(target: Any, log: wire.Log) -> None:
             trace_id=log.trace_id,
             span_id=log.span_id,
             flags=log.flags & 0xFF,
-            event_name=log.event_name,
         )
+        if log.event_name and _HAS_EVENT_NAME:
+            message.event_name = log.event_name
+        elif log.event_name:
+            message.attributes.add(key="event.name").value.string_value = log.event_name
         if log.body is not None:
             _set(message.body, log.body)
         _attributes(message.attributes, log.attributes)

@@ -22,11 +22,7 @@ from opentelemetry.sdk.metrics.export import (
     MetricExportResult,
     MetricsData,
 )
-from opentelemetry.sdk.metrics.view import (
-    Aggregation,
-    ExplicitBucketHistogramAggregation,
-    ExponentialBucketHistogramAggregation,
-)
+from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogramAggregation
 
 from otel_agent.hub.export import clean
 from otel_agent.hub.export.outbox import Outbox
@@ -52,7 +48,7 @@ def aggregation(histogram: str) -> dict[type, Aggregation]:
     """Aggregation of histograms, for explicit_bucket_histogram or base2_exponential_bucket_histogram."""
     if histogram == "base2_exponential_bucket_histogram":
         return {Histogram: ExponentialBucketHistogramAggregation()}
-    return {Histogram: ExplicitBucketHistogramAggregation()}
+    return {}  # the SDK's default, which honours the instrument's own boundaries in every version
 
 
 class OutboxMetricExporter(MetricExporter):

@@ -44,6 +44,7 @@ class Sender:
         self._record = SIGNALS[destination.signal].record
         self._drain_until: float | None = None
         self._faults = 0
+        self._sending = False
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"{self.key[0]}-{self.key[1]}", daemon=True)
 
@@ -64,7 +65,7 @@ class Sender:
     @property
     def idle(self) -> bool:
         """Whether nothing is left to send, or nothing can be sent now because the destination fails."""
-        return self.pacing.failing or self._queue.peek(self.key) is None
+        return not self._sending and (self.pacing.failing or self._queue.peek(self.key) is None)
 
     def step(self) -> float | None:
         """Send the oldest request if it is its time. Returns the seconds until the next call makes sense, None when
@@ -82,7 +83,12 @@ class Sender:
         if timeout <= 0:
             return None
         if self._queue.dispatch(row):
-            self._apply(row, self._transport.send(row.body, timeout))
+            self._sending = True
+            try:
+                self._apply(row, self._transport.send(row.body, timeout))
+            finally:
+                self._sending = False
+                self._queue.wake()  # a drain waits for this
         return 0.0
 
     def _apply(self, row: Row, answer: Answer) -> None:
@@ -91,7 +97,6 @@ class Sender:
             self.resends += 1
             self.pacing.failure(answer.wait)
             self._queue.release(row)
-            self._queue.wake()  # a drain waits to hear that this destination fails
         elif answer.action is Action.SPLIT:
             self._split(row)
         elif answer.action is Action.DELIVERED:

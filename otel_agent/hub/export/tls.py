@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import ssl
 
+import urllib3
+
 from otel_agent.hub.export.destination import Destination
 
 Fingerprint = tuple[tuple[int, int, int] | None, ...]
@@ -20,6 +22,9 @@ def context(destination: Destination) -> ssl.SSLContext:
     """The context for HTTPS. Raises OSError (ssl.SSLError) when a file cannot be used."""
     made = ssl.create_default_context(cafile=destination.certificate or None)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
+    if urllib3.__version__.startswith("1."):
+        # urllib3 1.26 passes no name for addresses, which ssl refuses then; it compares names and addresses itself.
+        made.check_hostname = False
     if destination.client_certificate:
         made.load_cert_chain(destination.client_certificate, destination.client_key or None)
     return made

@@ -177,6 +177,15 @@ def test_errors(recording: Recording, client: genai.Client, model: str, code: in
     assert duration.attributes["error.type"] == error
     assert "gen_ai.usage.output_tokens" not in (span.attributes or {})
     assert "secret prompt" not in span.to_json()
+    ((event, attributes),) = recording.events
+    assert event == "gen_ai.client.operation.exception"
+    assert attributes == {
+        "gen_ai.operation.name": "generate_content",
+        "gen_ai.provider.name": "gcp.gemini",
+        "gen_ai.request.model": model,
+        "error.type": error,
+        "exception.type": f"google.genai.errors.{type(raised.value).__name__}",
+    }
 
 
 def test_an_error_inside_a_stream(recording: Recording, client: genai.Client) -> None:

@@ -35,7 +35,7 @@ class Stub:
         self.connections = 0
         self._listen = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listen.getsockname()[1]
-        self.stopping = threading.Event()
+        self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> "Stub":
@@ -44,9 +44,13 @@ class Stub:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stopping.set()
         self._listen.shutdown(socket.SHUT_RDWR)
         self._listen.close()
+        for connection in self._open:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # closed by then
         for thread in (self._thread, *self._threads):
             thread.join()
 
@@ -82,6 +86,7 @@ class Stub:
             try:
                 if self._context is not None:
                     connection = self._context.wrap_socket(connection, server_side=True)
+                self._open.append(connection)
                 script(connection)
             except OSError:
                 pass  # the client went away, as most of these tests want

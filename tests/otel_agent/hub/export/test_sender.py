@@ -39,7 +39,7 @@ class Bench:
         """Queue one request with spans of these names."""
         self.tally.accept("span", len(names))
         scope: tuple[str, str, str, dict[str, Any]] = ("", "", "", {})
-        records = [
+        records: list[tuple[dict[str, Any], wire.Span]] = [
             ({}, wire.Span(b"t" * 16, b"s" * 8, b"", False, "", 1, name, 1, 1, 2, {}, [], [], 0, "", scope))
             for name in names
         ]
