@@ -186,7 +186,7 @@ def _log(record: LogRecord, scope: Scope, resource: Attributes) -> ReceivedLog:
         trace_id=_hex(record.trace_id, 16, optional=True),
         span_id=_hex(record.span_id, 8, optional=True),
         resource=resource,
-        event_name=record.event_name,
+        event_name=getattr(record, "event_name", ""),  # opentelemetry-proto 1.30 has none
         scope=scope,
         time=record.time_unix_nano,
         observed_time=record.observed_time_unix_nano,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import ssl
-
-import urllib3
+from importlib.metadata import version
 
 from otel_agent.hub.export.destination import Destination
+
+_URLLIB3 = version("urllib3")
 
 Fingerprint = tuple[tuple[int, int, int] | None, ...]
 
@@ -22,7 +23,7 @@ def context(destination: Destination) -> ssl.SSLContext:
     """The context for HTTPS. Raises OSError (ssl.SSLError) when a file cannot be used."""
     made = ssl.create_default_context(cafile=destination.certificate or None)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
-    if urllib3.__version__.startswith("1."):
+    if _URLLIB3.startswith("1."):
         # urllib3 1.26 passes no name for addresses, which ssl refuses then; it compares names and addresses itself.
         made.check_hostname = False
     if destination.client_certificate:

@@ -430,7 +430,7 @@ def test_tls(authority: Authority) -> None:
     ("host", "days", "trusted", "reason"),
     [
         ("127.0.0.1", -1, True, "expired"),
-        ("10.9.8.7", 1, True, "mismatch"),
+        ("10.9.8.7", 1, True, "match"),
         ("127.0.0.1", 1, False, "verify failed"),
     ],
 )
