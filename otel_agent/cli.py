@@ -39,8 +39,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
         if not explicit and command[:1] == ["--version"]:
             _print(f"otel-agent {__version__}\n")
         configured = settings.load(environ)
-        configured.validate()
-        _check_extras(configured)
+        _check(configured, environ)
     except (UsageError, settings.SettingError) as error:
         say(str(error))
         _exit(2)
@@ -92,12 +91,13 @@ def help_text() -> str:
     return "\n".join(lines)
 
 
-def _check_extras(configured: settings.Settings) -> None:
-    """Settings that need a package which is not there would fail inside the app or the hub: say so now."""
-    from importlib.util import find_spec
+def _check(configured: settings.Settings, environ: dict[str, str]) -> None:
+    """Check all settings now: a bad one, or one that needs a missing package, would fail inside the hub or the app."""
+    configured.validate()
+    if any(name.startswith("OTEL_EXPORTER_OTLP_") or name.endswith("S_EXPORTER") for name in environ):
+        from .hub.export.destination import destinations
 
-    if configured.text("OTEL_EXPORTER_OTLP_PROTOCOL") == "grpc" and find_spec("grpc") is None:
-        raise settings.SettingError("OTEL_EXPORTER_OTLP_PROTOCOL is grpc, which needs: pip install 'otel-agent[grpc]'.")
+        destinations(environ)  # for its errors: each signal may have variables of its own
     further = set(configured.items("OTEL_PROPAGATORS")) - {"tracecontext", "baggage", "none"}
     if further:
         from importlib.metadata import entry_points

@@ -112,7 +112,8 @@ class Setting:
                 continue
             key, separator, text = item.partition("=")
             if not separator or not key.strip():
-                raise SettingError(f"{origin} has the item {item.strip()!r}; it must be a list of key=value.")
+                # The item is not shown: in a list of headers it may be a credential.
+                raise SettingError(f"{origin} must be a list of key=value, separated by commas.")
             pairs[key.strip()] = unquote(text.strip())
         return pairs
 

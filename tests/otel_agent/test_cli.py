@@ -54,6 +54,24 @@ def test_version() -> None:
                 "(try: pip install opentelemetry-propagator-nosuch)."
             ),
         ),
+        (
+            ["--otlp-endpoint", "collector", "true"],
+            {},
+            2,
+            "OTEL_EXPORTER_OTLP_ENDPOINT must be a URL such as http://127.0.0.1:4318.",
+        ),
+        (
+            ["true"],
+            {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "soap"},
+            2,
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL is 'soap'; it can be http/protobuf, http/json, grpc.",
+        ),
+        (
+            ["true"],
+            {"OTEL_TRACES_EXPORTER": "zip"},
+            2,
+            "OTEL_TRACES_EXPORTER is 'zip'; it can be otlp, console, none, prometheus.",
+        ),
         (["status", "--colour"], {}, 2, "otel-agent status takes --json and nothing else, not --colour."),
     ],
 )

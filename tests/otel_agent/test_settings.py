@@ -24,7 +24,7 @@ from otel_agent import settings
         (
             "OTEL_RESOURCE_ATTRIBUTES",
             "a=1,b",
-            "OTEL_RESOURCE_ATTRIBUTES has the item 'b'; it must be a list of key=value.",
+            "OTEL_RESOURCE_ATTRIBUTES must be a list of key=value, separated by commas.",
         ),
         (
             "OTEL_AGENT_SHUTDOWN_TIMEOUT",
