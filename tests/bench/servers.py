@@ -82,6 +82,7 @@ def environ(mode: str, receiver: OtlpReceiver) -> dict[str, str]:
         common["OTEL_SEMCONV_STABILITY_OPT_IN"] = "http,database"
     if mode == "otel-agent":
         common["OTEL_BSP_MAX_QUEUE_SIZE"] = "100000"
+    common["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     return clean_environ(**common)
 
 

@@ -28,7 +28,7 @@ def clean_environ(**more: str) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("OTEL_", "COV_", "PYTEST_")) and name not in ("PYTHONPATH", "PYTHONWARNINGS")
+        if not name.startswith(("OTEL_", "COV_", "PYTEST_", "PYTHON"))
     }
     return {**kept, "OTEL_AGENT_STRICT": "1", **more}
 
