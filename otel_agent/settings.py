@@ -199,6 +199,14 @@ BY_NAME: dict[str, Setting] = {setting.name: setting for setting in SETTINGS}
 BY_OPTION: dict[str, Setting] = {setting.option: setting for setting in SETTINGS if setting.option}
 
 
+def _generic(variable: str) -> str:
+    """The variable for all signals that one signal's own OTLP variable overrides; "" when it is none."""
+    for signal in ("TRACES_", "METRICS_", "LOGS_"):
+        if variable.startswith(f"OTEL_EXPORTER_OTLP_{signal}"):
+            return variable.replace(signal, "", 1)
+    return ""
+
+
 class Settings:
     """The resolved settings of one process. Values are checked when they are read; `validate` checks all."""
 
@@ -269,6 +277,10 @@ class Settings:
         """Read every setting; raises the SettingError of the first bad one."""
         for setting in SETTINGS:
             self.value(setting.name)
+        for variable, value in self._environ.items():
+            generic = BY_NAME.get(_generic(variable))
+            if generic is not None and value:
+                generic.check(value, variable)
 
     @property
     def disabled(self) -> bool:
