@@ -14,7 +14,7 @@ from otel_instrumentors import guard
 
 from . import native, values
 from .channel import Channel
-from .tracing import Span
+from .span import Span
 
 SERIES_LIMIT = 2000
 OVERFLOW = {"otel.metric.overflow": True}
@@ -28,7 +28,6 @@ class _Recorder:
         self.provider = meter.provider
         self.channel = meter.provider.channel
         self._never_negative = kind in ("counter", "histogram")
-        self.delegate: Any = None
         self._sets: dict[Any, int] = {}
         self.id = next(self.channel.ids)
         self.definition = wire.DefineInstrument(
@@ -108,11 +107,7 @@ class Counter(metrics.Counter, _Instrument):
 
     def add(self, amount: float, attributes: Any = None, context: context_api.Context | None = None) -> None:
         """Add `amount`."""
-        recorder = self.recorder
-        if recorder.delegate is not None:
-            recorder.delegate.add(amount, attributes, context)
-        else:
-            recorder.measure(amount, attributes, context)
+        self.recorder.measure(amount, attributes, context)
 
 
 class UpDownCounter(metrics.UpDownCounter, _Instrument):
@@ -123,11 +118,7 @@ class UpDownCounter(metrics.UpDownCounter, _Instrument):
 
     def add(self, amount: float, attributes: Any = None, context: context_api.Context | None = None) -> None:
         """Add `amount`, which may be negative."""
-        recorder = self.recorder
-        if recorder.delegate is not None:
-            recorder.delegate.add(amount, attributes, context)
-        else:
-            recorder.measure(amount, attributes, context)
+        self.recorder.measure(amount, attributes, context)
 
 
 class Histogram(metrics.Histogram, _Instrument):
@@ -138,11 +129,7 @@ class Histogram(metrics.Histogram, _Instrument):
 
     def record(self, amount: float, attributes: Any = None, context: context_api.Context | None = None) -> None:
         """Record one value; negative ones are ignored."""
-        recorder = self.recorder
-        if recorder.delegate is not None:
-            recorder.delegate.record(amount, attributes, context)
-        else:
-            recorder.measure(amount, attributes, context)
+        self.recorder.measure(amount, attributes, context)
 
 
 class Gauge(metrics._Gauge, _Instrument):
@@ -153,11 +140,7 @@ class Gauge(metrics._Gauge, _Instrument):
 
     def set(self, amount: float, attributes: Any = None, context: context_api.Context | None = None) -> None:
         """Set the current value."""
-        recorder = self.recorder
-        if recorder.delegate is not None:
-            recorder.delegate.set(amount, attributes, context)
-        else:
-            recorder.measure(amount, attributes, context)
+        self.recorder.measure(amount, attributes, context)
 
 
 class _Observable:
@@ -326,7 +309,10 @@ class MeterProvider(metrics.MeterProvider):
             named["callbacks"] = instrument.callbacks
         elif given.buckets:
             named["explicit_bucket_boundaries_advisory"] = given.buckets
-        instrument.recorder.delegate = make(**named)
+        made = make(**named)
+        for method in ("add", "record", "set"):
+            if hasattr(made, method):
+                instrument.recorder.measure = getattr(made, method)
 
     # the thread that reads observable instruments
 

@@ -80,7 +80,9 @@ def memory() -> None:
     bare.send_signal(signal.SIGTERM)
     bare.wait()
     port = free_port()
-    with running(*server, f"127.0.0.1:{port}", "--log-level", "critical", cwd=folder, environ={"OTEL_AGENT_STRICT": ""}) as run:
+    with running(
+        *server, f"127.0.0.1:{port}", "--log-level", "critical", cwd=folder, environ={"OTEL_AGENT_STRICT": ""}
+    ) as run:
         wait_for_port(port)
         warm(port)
         assert run.url

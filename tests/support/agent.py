@@ -26,9 +26,7 @@ APPS = Path(__file__).parent.parent / "apps"
 def clean_environ(**more: str) -> dict[str, str]:
     """This process's environment without settings of agents and of test tools, plus `more`."""
     kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("OTEL_", "COV_", "PYTEST_", "PYTHON"))
+        name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "COV_", "PYTEST_", "PYTHON"))
     }
     return {**kept, "OTEL_AGENT_STRICT": "1", **more}
 

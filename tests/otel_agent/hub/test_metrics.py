@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from support.agent import samples, total
+from support.collector import ComponentAbsent, skip_absent
 from support.hub import Hub, hub
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -173,7 +174,7 @@ def test_promtool_accepts_the_text(running: Hub) -> None:
     """Prometheus' own checker parses /metrics, with conflicting definitions in it too."""
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("promtool is not installed")
+        skip_absent(ComponentAbsent("no promtool: install Debian's package prometheus"))
     worker = running.worker()
     worker.record(worker.instrument("histogram", "took", "s", (0.1,)), 0.5, route='/a"b\\c\nd', bad__label=True)
     worker.record(worker.instrument("counter", "took.seconds.count"), 1)
