@@ -6,8 +6,8 @@ import json
 import sys
 import time
 
+from . import rundir
 from .cli import UsageError
-from .supervisor import rundir
 
 COLUMNS = ("SERVICE", "URL", "APP PID", "UP", "COMMAND")
 

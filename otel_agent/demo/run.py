@@ -15,8 +15,8 @@ import time
 from importlib.util import find_spec
 from typing import Any
 
+from otel_agent import rundir
 from otel_agent.cli import UsageError
-from otel_agent.supervisor import rundir
 
 from . import report
 

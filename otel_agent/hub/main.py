@@ -8,7 +8,7 @@ import secrets
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from otel_agent import settings, wire
+from otel_agent import rundir, settings, wire
 
 from .confine import confine
 from .control import Control
@@ -174,7 +174,7 @@ class Hub:
         deadline = DEADLINE if lingered or message is None else float(message.get("deadline", DEADLINE))
         await asyncio.to_thread(self._deliver, deadline)
         if lingered or message is None:
-            remove(self._run_dir)
+            rundir.remove(self._run_dir)
 
     async def _linger(self) -> bool:
         """Whether there was someone to stay for: a connected process, or one of the run that has yet to connect."""
@@ -222,13 +222,3 @@ def _load_web() -> tuple[Any, Any, Any]:
     from .web import access, app, server
 
     return access, app, server
-
-
-def remove(folder: str) -> None:
-    """Remove the runtime directory of a run whose supervisor is gone."""
-    try:
-        for name in os.listdir(folder):
-            os.unlink(os.path.join(folder, name))
-        os.rmdir(folder)
-    except OSError:
-        pass

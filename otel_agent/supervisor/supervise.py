@@ -8,10 +8,10 @@ import socket
 import sys
 import time
 
-from otel_agent import settings
+from otel_agent import rundir, settings
 from otel_agent.diagnostics import say
 
-from . import launch, rundir, signals
+from . import launch, signals
 from .hub import Hub
 
 TYPE_CHECKING = False

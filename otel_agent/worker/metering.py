@@ -96,47 +96,36 @@ def _number(amount: Any) -> float | int | None:
 class _Instrument:
     """Mixin of the synchronous instruments."""
 
-    recorder: _Recorder
-
-
-class Counter(metrics.Counter, _Instrument):
-    """A sum that only grows; negative amounts are ignored."""
-
     def __init__(self, recorder: _Recorder) -> None:
         self.recorder = recorder
+
+
+class Counter(_Instrument, metrics.Counter):
+    """A sum that only grows; negative amounts are ignored."""
 
     def add(self, amount: float, attributes: Any = None, context: context_api.Context | None = None) -> None:
         """Add `amount`."""
         self.recorder.measure(amount, attributes, context)
 
 
-class UpDownCounter(metrics.UpDownCounter, _Instrument):
+class UpDownCounter(_Instrument, metrics.UpDownCounter):
     """A sum that grows and shrinks; the hub takes it back when the process ends."""
-
-    def __init__(self, recorder: _Recorder) -> None:
-        self.recorder = recorder
 
     def add(self, amount: float, attributes: Any = None, context: context_api.Context | None = None) -> None:
         """Add `amount`, which may be negative."""
         self.recorder.measure(amount, attributes, context)
 
 
-class Histogram(metrics.Histogram, _Instrument):
+class Histogram(_Instrument, metrics.Histogram):
     """A distribution."""
-
-    def __init__(self, recorder: _Recorder) -> None:
-        self.recorder = recorder
 
     def record(self, amount: float, attributes: Any = None, context: context_api.Context | None = None) -> None:
         """Record one value; negative ones are ignored."""
         self.recorder.measure(amount, attributes, context)
 
 
-class Gauge(metrics._Gauge, _Instrument):
+class Gauge(_Instrument, metrics._Gauge):
     """A value that is, not one that adds up."""
-
-    def __init__(self, recorder: _Recorder) -> None:
-        self.recorder = recorder
 
     def set(self, amount: float, attributes: Any = None, context: context_api.Context | None = None) -> None:
         """Set the current value."""

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from otel_agent.supervisor import rundir
+from otel_agent import rundir
 from otel_agent.supervisor.launch import app_environ
 
 APPS = Path(__file__).parent.parent / "apps"

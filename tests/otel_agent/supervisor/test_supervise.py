@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from otel_agent import settings
-from otel_agent.supervisor import rundir, supervise
+from otel_agent import rundir, settings
+from otel_agent.supervisor import supervise
 from support.agent import agent_command, clean_environ, running
 
 ENVIRON = {"OTEL_EXPORTER_PROMETHEUS_PORT": "0"}

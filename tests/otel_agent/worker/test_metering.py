@@ -121,3 +121,24 @@ os._exit(0)
         hub.wait_for(lambda hub: sum(one.value for one in hub.of(wire.Measurement)) == 10)
     finally:
         process.communicate(b"\n", timeout=20)
+
+
+def test_the_apps_own_provider_wins(hub: RecordingHub) -> None:
+    """An app that sets its own MeterProvider keeps it, for instruments made before too."""
+    seen = measured(
+        hub,
+        """
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+counter = meter.create_counter("c")
+histogram = meter.create_histogram("h", explicit_bucket_boundaries_advisory=[1])
+counter.add(1)
+reader = InMemoryMetricReader()
+metrics.set_meter_provider(MeterProvider([reader]))
+counter.add(2, {"k": "v"}); histogram.record(3); metrics.get_meter("other").create_up_down_counter("u").add(1)
+(resource,) = reader.get_metrics_data().resource_metrics
+names = [metric.name for scope in resource.scope_metrics for metric in scope.metrics]
+assert sorted(names) == ["c", "h", "u"], names
+""",
+    )
+    assert seen == [("c", {}, 1)]
