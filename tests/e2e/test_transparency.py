@@ -10,7 +10,7 @@ import pytest
 
 from support.agent import APPS, agent_command, clean_environ, free_port, wait_for_port
 
-ENVIRON = {"OTEL_EXPORTER_PROMETHEUS_PORT": "0", "PYTHONUNBUFFERED": "1"}
+ENVIRON = {"OTEL_EXPORTER_PROMETHEUS_PORT": "0", "PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0"}
 REQUESTS = {
     "flask": ["GET /items/3", "POST /echo", "GET /stream", "GET /teapot", "GET /nowhere", "GET /boom", "PUT /echo"],
     "fastapi": [
