@@ -5,8 +5,8 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from otel_agent.demo.gemini_server import GeminiServer
 
+from otel_agent.demo.gemini_server import GeminiServer
 from support.agent import APPS, free_port, get, running, total, wait_for_port
 from support.collector import ComponentAbsent, running_collector, skip_absent
 from support.otlp_receiver import OtlpReceiver, ReceivedSpan
