@@ -41,7 +41,7 @@ ROWS = (
         ),
         (INSTRUMENTORS, *CORE),
     ),
-    Row("oldest httpx", "3.11", ("httpx==0.24.1",), (f"{INSTRUMENTORS}/web/test_httpx.py",)),
+    Row("oldest httpx", "3.11", ("httpx==0.25.2",), (f"{INSTRUMENTORS}/web/test_httpx.py",)),
     Row("sqlalchemy 2.0", "3.11", ("sqlalchemy==2.0.49",), (f"{INSTRUMENTORS}/db",)),
     Row("google-genai 2", "3.12", ("google-genai<3",), (f"{INSTRUMENTORS}/llm",)),
     Row("newest on 3.12", "3.12", (), (INSTRUMENTORS, *CORE)),

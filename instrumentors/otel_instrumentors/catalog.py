@@ -59,7 +59,7 @@ LIBRARIES: tuple[Library, ...] = (
         "urllib3>=1.26",
         "opentelemetry-instrumentation-urllib3",
     ),
-    Library("httpx", ("httpx",), "web.httpx", "httpx>=0.24", "opentelemetry-instrumentation-httpx"),
+    Library("httpx", ("httpx",), "web.httpx", "httpx>=0.25", "opentelemetry-instrumentation-httpx"),
     Library("httpx2", ("httpx2",), "web.httpx", "httpx2>=2.0"),
     Library(
         "aiohttp-client",
